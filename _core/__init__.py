@@ -1,0 +1,44 @@
+"""The kernels: each compiled `x.pyx` stands beside its NumPy twin `x_ref.py`.
+
+`from minisparse._core import rng` gives the compiled kernel where it was built and the twin
+elsewhere; both have the same names, signatures and results. `MINISPARSE_BACKEND` chooses:
+
+    auto       (default) compiled, or the twins with one warning
+    compiled   compiled, or an error
+    reference  the twins
+"""
+
+import os
+import warnings
+from importlib import import_module
+
+NAMES = ("rng", "topk", "spmm")
+
+_choice = os.environ.get("MINISPARSE_BACKEND", "auto")
+if _choice not in ("auto", "compiled", "reference"):
+    raise ValueError(f"MINISPARSE_BACKEND={_choice!r} is unknown: use 'auto', 'compiled' or 'reference'")
+
+
+def _select() -> str:
+    if _choice == "reference":
+        return "reference"
+    try:
+        for name in NAMES:
+            import_module(f"{__name__}.{name}")
+    except ImportError as missing:
+        if _choice == "compiled":
+            raise
+        warnings.warn(
+            f"minisparse runs on its NumPy twins, correct but slow, for want of its compiled kernels ({missing}); "
+            "install a C compiler and run `pip install -e .` (MINISPARSE_BACKEND=reference silences this)",
+            stacklevel=2,
+        )
+        return "reference"
+    return "compiled"
+
+
+BACKEND = _select()
+"""'compiled' or 'reference': the kernels that this process runs."""
+
+for _name in NAMES:
+    globals()[_name] = import_module(f"{__name__}.{_name}" + ("_ref" if BACKEND == "reference" else ""))

@@ -1,0 +1,113 @@
+"""Compiled twin of rng_ref.py, which is its specification.
+
+* one pass from index to float, nothing of integers in memory
+* 32-bit arithmetic throughout, so that the compiler can put sixteen indices in a vector
+"""
+
+from libc.math cimport sqrt
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+import numpy as np
+
+from minisparse._core.rng_ref import _check_index, _check_range
+
+
+cdef inline uint32_t mix(uint32_t k0, uint32_t k1, uint64_t index) noexcept nogil:
+    cdef uint32_t low = <uint32_t>index, high = <uint32_t>(index >> 32)
+    cdef uint32_t x = low * <uint32_t>0x9E3779B9 + high * <uint32_t>0x7FEB352D + k0
+    x ^= x >> 16
+    x *= <uint32_t>0x85EBCA6B
+    x ^= x >> 13
+    x += high * <uint32_t>0x846CA68B + k1
+    x *= <uint32_t>0xC2B2AE35
+    x ^= x >> 16
+    return x
+
+
+cdef inline float to_normal(uint32_t x, float constant) noexcept nogil:
+    cdef int32_t total = <int32_t>((x & 0xFF) + ((x >> 8) & 0xFF) + ((x >> 16) & 0xFF) + (x >> 24))
+    return <float>(total - 510) * constant
+
+
+cdef inline float to_uniform(uint32_t x, float constant) noexcept nogil:
+    return <float>(2 * <int32_t>(x >> 8) + (1 - 16777216)) * constant
+
+
+def bits(key, start, count):
+    _check_range(key, start, count)
+    out = np.empty(count, np.uint32)
+    cdef uint32_t[::1] y = out
+    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef int64_t first = start, i, n = count
+    # i < n = len(out) in each loop of this file
+    with nogil:
+        for i in range(n):
+            y[i] = mix(k0, k1, <uint64_t>(first + i))
+    return out
+
+
+def bits_at(key, index):
+    _check_range(key, 0, 0)
+    cdef const int64_t[:] at = _check_index(index)
+    out = np.empty(at.shape[0], np.uint32)
+    cdef uint32_t[::1] y = out
+    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef int64_t i
+    with nogil:
+        for i in range(at.shape[0]):
+            y[i] = mix(k0, k1, <uint64_t>at[i])
+    return out
+
+
+def normal(key, start, count, double scale):
+    _check_range(key, start, count)
+    out = np.empty(count, np.float32)
+    cdef float[::1] y = out
+    cdef float constant = <float>(scale / sqrt(21845.0))
+    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef int64_t first = start, i, n = count
+    with nogil:
+        for i in range(n):
+            y[i] = to_normal(mix(k0, k1, <uint64_t>(first + i)), constant)
+    return out
+
+
+def normal_at(key, index, double scale):
+    _check_range(key, 0, 0)
+    cdef const int64_t[:] at = _check_index(index)
+    out = np.empty(at.shape[0], np.float32)
+    cdef float[::1] y = out
+    cdef float constant = <float>(scale / sqrt(21845.0))
+    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef int64_t i
+    with nogil:
+        for i in range(at.shape[0]):
+            y[i] = to_normal(mix(k0, k1, <uint64_t>at[i]), constant)
+    return out
+
+
+def uniform(key, start, count, double scale):
+    _check_range(key, start, count)
+    out = np.empty(count, np.float32)
+    cdef float[::1] y = out
+    cdef float constant = <float>(scale * sqrt(3.0) / 16777216.0)
+    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef int64_t first = start, i, n = count
+    with nogil:
+        for i in range(n):
+            y[i] = to_uniform(mix(k0, k1, <uint64_t>(first + i)), constant)
+    return out
+
+
+def uniform_at(key, index, double scale):
+    _check_range(key, 0, 0)
+    cdef const int64_t[:] at = _check_index(index)
+    out = np.empty(at.shape[0], np.float32)
+    cdef float[::1] y = out
+    cdef float constant = <float>(scale * sqrt(3.0) / 16777216.0)
+    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef int64_t i
+    with nogil:
+        for i in range(at.shape[0]):
+            y[i] = to_uniform(mix(k0, k1, <uint64_t>at[i]), constant)
+    return out

@@ -1,0 +1,121 @@
+"""What a layer is: settings, parameters, forward and a hand-derived backward. Batch last.
+
+A layer is a dataclass of its settings; `setup` makes its parameters and buffers from them. The
+backward pass takes what forward cached and adds to the gradients of the layer's own parameters:
+
+    y, cache = layer.forward(x, training=True)
+    dx = layer.backward(dy, cache)
+
+x has the batch on its last axis: (I, N) or (C, H, W, N). Layers keep no activation between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minisparse.params import Parameter
+
+
+@dataclass(eq=False)
+class Layer:
+    """Base of all layers; a subclass is registered under its class name."""
+
+    registry: ClassVar[dict[str, type[Layer]]] = {}
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        Layer.registry[cls.__name__] = cls
+
+    def __post_init__(self):
+        self.params: dict[str, Parameter] = {}
+        self.buffers: dict[str, np.ndarray] = {}
+        self.setup()
+
+    # What a layer defines
+
+    def setup(self) -> None:
+        """Check the settings and fill `params` and `buffers`."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> tuple[np.ndarray, Any]:
+        """y and what backward needs of this call."""
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def backward(self, dy: np.ndarray, cache: Any) -> np.ndarray:
+        """dx = dL/dx, and grad += dL/dw for each of the layer's parameters."""
+        raise TypeError(f"{type(self).__name__} defines no backward")
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one sample of y, given that of x; ValueError if the layer cannot take it."""
+        return shape
+
+    def macs(self, shape: tuple[int, ...]) -> int:
+        """Multiply-adds of one sample's dense forward pass, given its shape; the layer alone."""
+        return 0
+
+    def children(self) -> dict[str, Layer]:
+        """Layers inside this one, by name."""
+        return {}
+
+    @classmethod
+    def examples(cls) -> list[tuple[Layer, tuple[int, ...]]]:
+        """Small layers with a shape of one sample, on which the contract test runs."""
+        raise TypeError(f"{cls.__name__} defines no examples: give the contract test something to run on")
+
+    # What follows from it
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """(path, parameter) of this layer and those inside it, in the order of the forward pass."""
+        yield from ((prefix + name, p) for name, p in self.params.items())
+        for name, child in self.children().items():
+            yield from child.named_parameters(f"{prefix}{name}.")
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """(path, layer) of this layer and those inside it."""
+        yield prefix.rstrip("."), self
+        for name, child in self.children().items():
+            yield from child.named_layers(f"{prefix}{name}.")
+
+    def config(self) -> list:
+        """[class name, {setting: value}] with defaults left out: plain JSON values."""
+        settings = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.default is MISSING or value != field.default:
+                settings[field.name] = _to_json(value)
+        return [type(self).__name__, settings]
+
+    @staticmethod
+    def from_config(config: list) -> Layer:
+        """The layer that `config` describes, with fresh parameters; ValueError if it describes none."""
+        try:
+            name, settings = config
+            cls = Layer.registry[name]
+            return cls(**{key: _from_json(value) for key, value in settings.items()})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{str(config)[:80]} does not describe a layer: {error}") from error
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Layer):
+        return value.config()
+    if isinstance(value, dict):
+        return {name: layer.config() for name, layer in value.items()}
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return Layer.from_config(value)
+    if isinstance(value, dict):
+        return {name: Layer.from_config(config) for name, config in value.items()}
+    return value
+
+
+def expect_shape(layer: Layer, fits: bool, shape: tuple[int, ...], wants: str) -> None:
+    """ValueError naming the layer, what it wants and what it got, unless `fits`."""
+    if not fits:
+        raise ValueError(f"{layer} takes {wants}, not a sample of shape {shape}")

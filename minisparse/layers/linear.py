@@ -1,0 +1,57 @@
+"""Fully connected layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minisparse.layers.base import Layer, expect_shape
+from minisparse.params import Init, Parameter
+
+
+@dataclass(eq=False)
+class Linear(Layer):
+    """y = W x + b: x (I, N) -> y (O, N).
+
+    Parameters
+    ----------
+    inputs, outputs : I and O
+    bias : whether there is a b (O,)
+    gain : the weights start near-normal with standard deviation sqrt(gain / I); 1 is LeCun's, 2 is He's
+    """
+
+    inputs: int
+    outputs: int
+    bias: bool = True
+    gain: float = 1.0
+
+    def setup(self) -> None:
+        scale = float(np.sqrt(self.gain / self.inputs))
+        self.params["weight"] = Parameter((self.outputs, self.inputs), Init("normal", scale))
+        if self.bias:
+            self.params["bias"] = Parameter((self.outputs,), Init("constant", 0.0), role="bias")
+
+    def forward(self, x, training=False):
+        y = self.params["weight"].store.matmul(x)
+        if self.bias:
+            y += self.params["bias"].value()[:, None]
+        return y, x
+
+    def backward(self, dy, cache):
+        x = cache
+        # dW = dy x^T,  db = sum over the batch,  dx = W^T dy
+        weight = self.params["weight"].store
+        weight.accumulate(dy, x)
+        if self.bias:
+            self.params["bias"].store.add_gradient(dy.sum(axis=1))
+        return weight.rmatmul(dy)
+
+    def output_shape(self, shape):
+        expect_shape(self, shape == (self.inputs,), shape, f"{self.inputs} features")
+        return (self.outputs,)
+
+    def macs(self, shape):
+        return self.inputs * self.outputs
+
+    @classmethod
+    def examples(cls):
+        return [(cls(5, 3), (5,)), (cls(1, 4, bias=False), (1,))]

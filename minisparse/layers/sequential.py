@@ -1,0 +1,50 @@
+"""Layers one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minisparse.layers.base import Layer
+from minisparse.layers.linear import Linear
+
+
+@dataclass(eq=False)
+class Sequential(Layer):
+    """y = f_n(... f_1(x)): the layers in the order of the dictionary.
+
+    Parameters
+    ----------
+    layers : {name: layer}; a list gets the names "0", "1", ...
+    """
+
+    layers: dict[str, Layer]
+
+    def setup(self) -> None:
+        if not isinstance(self.layers, dict):
+            self.layers = {str(i): layer for i, layer in enumerate(self.layers)}
+        if any("." in name for name in self.layers):
+            raise ValueError(f"layer names {list(self.layers)} must have no dot: it separates the parts of a path")
+
+    def children(self):
+        return self.layers
+
+    def forward(self, x, training=False):
+        caches = []
+        for layer in self.layers.values():
+            x, cache = layer.forward(x, training)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy, cache):
+        for layer, its_cache in zip(reversed(self.layers.values()), reversed(cache), strict=True):
+            dy = layer.backward(dy, its_cache)
+        return dy
+
+    def output_shape(self, shape):
+        for layer in self.layers.values():
+            shape = layer.output_shape(shape)
+        return shape
+
+    @classmethod
+    def examples(cls):
+        return [(cls([Linear(4, 3), Linear(3, 2)]), (4,)), (cls([]), (3,))]

@@ -1,0 +1,67 @@
+"""What a method is: hooks around the visible loop of train.py.
+
+A method is a frozen dataclass of settings and holds no state: what it decides is left as facts on the
+parameters (mask, rest_scale), and everything else follows from the step number and the seed. So a
+checkpoint needs to know nothing about methods.
+
+The loop calls, in this order:
+
+    start(run)                                  once, before the first step (not after a resume)
+    transform(p, w) -> (w', cache)              each step: the network runs on w' ...
+    pullback(p, g, cache) -> g'                 ... and its gradient dL/dw' is carried back to w
+    penalty(p) -> (loss, gradient)              added to the loss and to the gradient
+    after_step(run)                             after the optimiser's step
+    finish(run)                                 once, after the last step
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from minisparse.params import Parameter
+
+if TYPE_CHECKING:  # the loop knows methods, methods know only what a run offers
+    from minisparse.train import Run
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base of all methods, and itself the method that changes nothing: dense training."""
+
+    name: ClassVar[str] = "dense"
+    registry: ClassVar[dict[str, type[Method]]] = {}
+    recipe: ClassVar[dict[str, Any]] = {}
+    """Training settings that suit this method, used where the user names none."""
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        Method.registry[cls.name] = cls
+
+    def start(self, run: Run) -> None:
+        """Check the settings against the model, set first masks and rest scales."""
+
+    def transform(self, p: Parameter, w: np.ndarray) -> tuple[np.ndarray, Any]:
+        return w, None
+
+    def pullback(self, p: Parameter, g: np.ndarray, cache: Any) -> np.ndarray:
+        return g
+
+    def penalty(self, p: Parameter) -> tuple[float, np.ndarray | float]:
+        return 0.0, 0.0
+
+    def after_step(self, run: Run) -> None:
+        """Move masks, reset what left them."""
+
+    def finish(self, run: Run) -> None:
+        """Leave the facts that the compressor reads."""
+
+    @classmethod
+    def examples(cls) -> list[Method]:
+        """Settings on which the contract test runs, for a model of 100 to 500 weights."""
+        return [cls()]
+
+
+Method.registry[Method.name] = Method

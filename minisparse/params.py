@@ -1,0 +1,148 @@
+"""A parameter: a named weight, its initial values, and the facts that a method leaves on it.
+
+Rest value. A weight off the mask does not become zero: it sits at
+
+    rest(i) = rest_scale * init(seed, i)                                                     (1)
+
+with rest_scale 0 for pruning, 1 for DropBack, decay^t for DropBack with decaying initial weights. The
+compressor, the memory account and the cost model read these facts and never ask which method ran.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from minisparse._core import rng as kernel
+from minisparse.stores import DenseStore, SparseStore, Store
+
+ROLES = ("weight", "bias", "gain")
+
+
+@dataclass(frozen=True)
+class Init:
+    """Initial values as a function of the flat index, float32, times `factor`.
+
+    Parameters
+    ----------
+    kind : "normal" (near-normal, bounded by 3.46 scale), "uniform", or "constant"
+    scale : standard deviation, or the constant
+    key : int in [0, 2^64), which sequence
+    factor : in [0, 1]; one further float32 multiplication, 0 gives +0 exactly
+    """
+
+    kind: str
+    scale: float
+    key: int = 0
+    factor: float = 1.0
+
+    def __post_init__(self):
+        if self.kind not in ("normal", "uniform", "constant"):
+            raise ValueError(f"kind={self.kind!r} is unknown: use 'normal', 'uniform' or 'constant'")
+        if not 0 <= self.factor <= 1:
+            raise ValueError(f"factor={self.factor} must lie in [0, 1]")
+
+    @property
+    def is_zero(self) -> bool:
+        return self.factor == 0 or (self.kind == "constant" and self.scale == 0)
+
+    def range(self, start: int, stop: int) -> np.ndarray:
+        """Values at the flat indices start to stop - 1: float32."""
+        if self.is_zero or self.kind == "constant":
+            return self._times_factor(np.full(stop - start, self.scale, np.float32))
+        return self._times_factor(getattr(kernel, self.kind)(self.key, start, stop - start, self.scale))
+
+    def at(self, index: np.ndarray) -> np.ndarray:
+        """Values at any flat indices (K,) int64: float32."""
+        if self.is_zero or self.kind == "constant":
+            return self._times_factor(np.full(len(index), self.scale, np.float32))
+        return self._times_factor(getattr(kernel, self.kind + "_at")(self.key, index, self.scale))
+
+    def _times_factor(self, values: np.ndarray) -> np.ndarray:
+        if self.is_zero:
+            return np.zeros_like(values)
+        return values if self.factor == 1 else values * np.float32(self.factor)
+
+
+class Parameter:
+    """A weight with a name, a role, and a store.
+
+    Attributes
+    ----------
+    name : path in the model, such as "fc1.weight"
+    role : "weight", "bias" or "gain" (the scale of a normalisation)
+    init : Init of the values at the start of training
+    store : DenseStore or SparseStore, which layers use as an operator
+    """
+
+    def __init__(self, shape: tuple[int, ...], init: Init, role: str = "weight"):
+        if role not in ROLES:
+            raise ValueError(f"role={role!r} is unknown: use one of {ROLES}")
+        self.shape = tuple(shape)
+        self.name = ""
+        self.role = role
+        self.init = init
+        self.store: Store = self._fresh(np.float32)
+
+    def initialise(self, key: int, dtype=np.float32) -> None:
+        """Start values from this key; no mask, rest_scale 0."""
+        self.init = replace(self.init, key=key)
+        self.store = self._fresh(dtype)
+
+    def _fresh(self, dtype) -> DenseStore:
+        values = self.init.range(0, self.size).astype(dtype).reshape(self.shape)
+        return DenseStore(values, replace(self.init, factor=0.0))
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    @property
+    def kept(self) -> int:
+        """Number of stored entries."""
+        return self.store.kept
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        return self.store.mask
+
+    @property
+    def rest_scale(self) -> float:
+        return self.store.rest.factor
+
+    @rest_scale.setter
+    def rest_scale(self, scale: float) -> None:
+        self.store.rest = replace(self.init, factor=float(scale))
+
+    def value(self) -> np.ndarray:
+        """The whole weight, an array of `shape`."""
+        return self.store.dense()
+
+    def initial(self) -> np.ndarray:
+        """w(0), regenerated: an array of `shape`, float32."""
+        return self.init.range(0, self.size).reshape(self.shape)
+
+    def rest(self) -> np.ndarray:
+        """Eq. 1 for every entry: an array of `shape`, float32."""
+        return self.store.rest.range(0, self.size).reshape(self.shape)
+
+    def keep(self, mask: np.ndarray) -> None:
+        """Make this the mask: every entry off it returns to rest."""
+        if not isinstance(self.store, DenseStore):
+            raise ValueError(f"{self.name}: the mask of a sparse store is fixed; call to_dense() first")
+        if mask.shape != self.shape or mask.dtype != bool:
+            raise ValueError(f"{self.name}: mask must be a bool array of shape {self.shape}, not {mask.dtype} {mask.shape}")
+        self.store.mask = mask
+        np.copyto(self.store.values, self.rest(), where=~mask)
+
+    def to_sparse(self) -> None:
+        """Hold only the kept entries; every value stays the same to the bit."""
+        if isinstance(self.store, DenseStore):
+            self.store = SparseStore.from_dense(self.store)
+
+    def to_dense(self) -> None:
+        """Hold every entry; every value stays the same to the bit."""
+        if isinstance(self.store, SparseStore):
+            self.store = self.store.to_dense()
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name!r}, {self.shape}, kept={self.kept}, rest_scale={self.rest_scale})"

@@ -1,0 +1,8 @@
+"""Ways of holding a weight; a layer sees only the operator (base.py)."""
+
+from minisparse.stores.base import Store
+from minisparse.stores.convolution import Geometry
+from minisparse.stores.dense import DenseStore
+from minisparse.stores.sparse import SparseStore
+
+__all__ = ["DenseStore", "Geometry", "SparseStore", "Store"]

@@ -1,0 +1,64 @@
+"""A weight is an operator: what a layer may ask of it, whatever way it is stored.
+
+W has shape (O, ...) and acts as a matrix (O, I) with I the product of the other axes. With groups,
+x has groups * I rows and the rows of W meet only their own group's rows of x.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from minisparse.stores.convolution import Geometry
+
+
+class Store(ABC):
+    """Trainable values, their gradient, and the three products of training.
+
+    Attributes
+    ----------
+    shape : of the whole weight
+    values, grad : the stored entries and their gradient, arrays of one shape, float32 or float64
+    rest : Init - the value of every entry off the mask
+    mask : bool array of `shape`, or None when every entry is kept
+    """
+
+    shape: tuple[int, ...]
+    values: np.ndarray
+    grad: np.ndarray
+
+    @abstractmethod
+    def dense(self) -> np.ndarray:
+        """The whole weight as an array of `shape`."""
+
+    @abstractmethod
+    def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
+        """y = W x: x (groups I, N) -> (O, N)."""
+
+    @abstractmethod
+    def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
+        """dx = W^T dy: dy (O, N) -> (groups I, N)."""
+
+    @abstractmethod
+    def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
+        """grad += dy x^T, at the stored entries."""
+
+    @abstractmethod
+    def add_gradient(self, gradient: np.ndarray) -> None:
+        """grad += gradient (of `shape`), at the stored entries."""
+
+    @abstractmethod
+    def memory(self) -> dict[str, int]:
+        """Bytes held: values, index (places of the stored entries), grad."""
+
+    def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
+        """y = W * x: x (C, H, W, N) -> (O, Ho, Wo, N)."""
+        size = geometry.output_size(*x.shape[1:3])
+        return self.matmul(geometry.unfold(x), geometry.groups).reshape(-1, *size, x.shape[3])
+
+    def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
+        """dx, the transpose of convolve: dy (O, Ho, Wo, N) -> `shape` (C, H, W, N)."""
+        return geometry.fold(self.rmatmul(dy.reshape(len(dy), -1), geometry.groups), shape)
+
+    def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
+        """grad += the gradient of convolve at the stored entries."""
+        self.accumulate(dy.reshape(len(dy), -1), geometry.unfold(x), geometry.groups)

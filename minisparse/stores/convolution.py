@@ -1,0 +1,62 @@
+"""The geometry of a convolution: which input pixel meets which weight at which output pixel.
+
+Batch last: x (C, H, W, N). Unfolding lists, for each output pixel, the C kh kw inputs under the
+kernel, so that a convolution is the product W (O, C kh kw) @ columns (C kh kw, Ho Wo N).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Kernel (kh, kw), stride, zero padding on each side, and groups of channels."""
+
+    kernel: tuple[int, int]
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(Ho, Wo) for an (H, W) image; ValueError if the kernel does not fit."""
+        sizes = tuple(
+            (size + 2 * self.padding - kernel) // self.stride + 1
+            for size, kernel in zip((height, width), self.kernel, strict=True)
+        )
+        if min(sizes) < 1:
+            raise ValueError(f"kernel {self.kernel} with padding {self.padding} does not fit a {height} x {width} image")
+        return sizes
+
+    def windows(self, padded: np.ndarray) -> np.ndarray:
+        """A view (C, kh, kw, Ho, Wo, N) of a padded image (C, H + 2p, W + 2p, N)."""
+        view = np.lib.stride_tricks.sliding_window_view(padded, self.kernel, axis=(1, 2))
+        return view[:, :: self.stride, :: self.stride].transpose(0, 4, 5, 1, 2, 3)
+
+    def unfold(self, x: np.ndarray) -> np.ndarray:
+        """(C, H, W, N) -> (C kh kw, Ho Wo N)."""
+        c, h, w, n = x.shape
+        if self.kernel == (1, 1) and self.stride == 1 and self.padding == 0:
+            return x.reshape(c, h * w * n)
+        ho, wo = self.output_size(h, w)
+        return self.windows(self.pad(x)).reshape(-1, ho * wo * n)
+
+    def fold(self, columns: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
+        """The transpose of unfold: sums columns back onto an image of this shape (C, H, W, N)."""
+        c, h, w, n = shape
+        kh, kw = self.kernel
+        if self.kernel == (1, 1) and self.stride == 1 and self.padding == 0:
+            return columns.reshape(shape)
+        p, s = self.padding, self.stride
+        ho, wo = self.output_size(h, w)
+        columns = columns.reshape(c, kh, kw, ho, wo, n)
+        image = np.zeros((c, h + 2 * p, w + 2 * p, n), columns.dtype)
+        for i in range(kh):
+            for j in range(kw):
+                image[:, i : i + s * ho : s, j : j + s * wo : s] += columns[:, i, j]
+        return image[:, p : p + h, p : p + w]
+
+    def pad(self, x: np.ndarray, value: float = 0.0) -> np.ndarray:
+        """(C, H, W, N) -> (C, H + 2p, W + 2p, N) with `value` around."""
+        p = self.padding
+        return np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)), constant_values=value) if p else x

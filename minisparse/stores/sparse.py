@@ -1,0 +1,128 @@
+"""The sparse store: the kept entries as CSR, everything else at its rest value.
+
+rest 0: the others are zero and take no part in any product.
+rest 1: the others are their initial values, regenerated a tile of rows at a time inside the product
+and forgotten again, so that nothing of the size of W is ever held.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from minisparse._core import spmm
+from minisparse.stores.base import Store
+from minisparse.stores.dense import DenseStore
+
+TILE = 1 << 16
+"""Entries regenerated at a time, rounded up to whole rows."""
+
+
+class SparseStore(Store):
+    """CSR of the kept entries over a rest value.
+
+    Parameters
+    ----------
+    shape : (O, ...), a matrix (O, I) to the products; a vector (n,) is one row
+    index : (K,) int64, flat places of the kept entries, strictly increasing
+    values : (K,) float32 or float64
+    rest : Init, the value of all other entries
+    """
+
+    def __init__(self, shape: tuple[int, ...], index: np.ndarray, values: np.ndarray, rest):
+        self.shape = tuple(shape)
+        self.rows = shape[0] if len(shape) > 1 else 1
+        self.columns = int(np.prod(shape)) // max(self.rows, 1)
+        if len(index) != len(values):
+            raise ValueError(f"index ({len(index)}) and values ({len(values)}) must have one length")
+        if len(index) and (index[0] < 0 or index[-1] >= np.prod(shape) or (np.diff(index) <= 0).any()):
+            raise ValueError(f"index must increase strictly within [0, {np.prod(shape)})")
+        width = np.int32 if max(len(index), self.columns) < 2**31 else np.int64
+        self.indptr = np.searchsorted(index, np.arange(self.rows + 1) * self.columns).astype(width)
+        self.indices = (index % max(self.columns, 1)).astype(width)
+        self.values = values
+        self.grad = np.zeros_like(values)
+        self.rest = rest
+
+    @classmethod
+    def from_dense(cls, store: DenseStore) -> "SparseStore":
+        """The same weight; ValueError if an entry off the mask is not at rest."""
+        if store.mask is None:
+            return cls(store.shape, np.arange(store.values.size), store.values.ravel().copy(), store.rest)
+        rest = store.rest.range(0, store.values.size).reshape(store.shape)
+        if ((store.values != rest) & ~store.mask).any():
+            raise ValueError("an entry off the mask is not at its rest value: call Parameter.keep(mask) first")
+        index = np.flatnonzero(store.mask)
+        return cls(store.shape, index, store.values.ravel()[index], store.rest)
+
+    def to_dense(self) -> DenseStore:
+        return DenseStore(self.dense(), self.rest, self.mask)
+
+    @property
+    def index(self) -> np.ndarray:
+        """Flat places of the kept entries: (K,) int64."""
+        row = np.repeat(np.arange(self.rows), np.diff(self.indptr))
+        return row * self.columns + self.indices
+
+    @property
+    def mask(self) -> np.ndarray:
+        mask = np.zeros(self.shape, bool)
+        mask.reshape(-1)[self.index] = True
+        return mask
+
+    @property
+    def kept(self) -> int:
+        return len(self.values)
+
+    def dense(self) -> np.ndarray:
+        return self._tile(0, self.rows).reshape(self.shape)
+
+    def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
+        if self.rest.is_zero:
+            return spmm.matmul(self.indptr, self._grouped(groups), self.values, x)
+        y = np.empty((self.rows, x.shape[1]), x.dtype)
+        for rows, columns in self._tiles(groups):
+            np.matmul(self._tile(rows.start, rows.stop), x[columns], out=y[rows])
+        return y
+
+    def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
+        if self.rest.is_zero:
+            return spmm.rmatmul(self.indptr, self._grouped(groups), self.values, dy, groups * self.columns)
+        dx = np.zeros((groups * self.columns, dy.shape[1]), dy.dtype)
+        for rows, columns in self._tiles(groups):
+            dx[columns] += self._tile(rows.start, rows.stop).T @ dy[rows]
+        return dx
+
+    def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
+        self.grad += spmm.sampled(self.indptr, self._grouped(groups), dy, x)
+
+    def add_gradient(self, gradient: np.ndarray) -> None:
+        self.grad += gradient.reshape(-1)[self.index]
+
+    def memory(self) -> dict[str, int]:
+        index = self.indptr.nbytes + self.indices.nbytes
+        return {"values": self.values.nbytes, "index": index, "grad": self.grad.nbytes}
+
+    def _tile(self, first: int, last: int) -> np.ndarray:
+        """Rows first to last - 1, the kept entries laid over regenerated ones."""
+        rest = self.rest.range(first * self.columns, last * self.columns)
+        tile = rest.astype(self.values.dtype, copy=False).reshape(last - first, self.columns)
+        entries = slice(self.indptr[first], self.indptr[last])
+        row = np.repeat(np.arange(last - first), np.diff(self.indptr[first : last + 1]))
+        tile[row, self.indices[entries]] = self.values[entries]
+        return tile
+
+    def _tiles(self, groups: int) -> Iterator[tuple[slice, slice]]:
+        """Rows of a tile and the rows of x that they meet."""
+        step, per_group = max(1, TILE // max(self.columns, 1)), self.rows // groups
+        for group in range(groups):
+            columns = slice(group * self.columns, (group + 1) * self.columns)
+            for first in range(group * per_group, (group + 1) * per_group, step):
+                yield slice(first, min(first + step, (group + 1) * per_group)), columns
+
+    def _grouped(self, groups: int) -> np.ndarray:
+        """Column indices into an operand of groups * I rows."""
+        if groups == 1:
+            return self.indices
+        group = np.arange(self.rows) // (self.rows // groups)
+        offset = np.repeat(group * self.columns, np.diff(self.indptr))
+        return (self.indices + offset).astype(self.indices.dtype)

@@ -1,0 +1,74 @@
+"""Builds the Cython core; everything else about the package stands in pyproject.toml.
+
+Environment variables read at build time:
+
+    MINISPARSE_PORTABLE=1   do not tune for this machine's processor
+    MINISPARSE_DEBUG=1      turn every Cython check on (bounds, None, overflow, division)
+
+Without a C compiler the extensions are skipped and the library runs on their NumPy twins.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+DEBUG = os.environ.get("MINISPARSE_DEBUG") == "1"
+PORTABLE = os.environ.get("MINISPARSE_PORTABLE") == "1"
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "nonecheck": DEBUG,
+    "overflowcheck": False,  # the generator's integers wrap on purpose
+    "cdivision": not DEBUG,
+    "embedsignature": True,
+    "freethreading_compatible": True,
+}
+
+
+class BuildWithWhatTheCompilerHas(build_ext):
+    """Adds each optional flag only where a one-line program compiles and links with it."""
+
+    def build_extensions(self):
+        wanted = ["-O1" if DEBUG else "-O3", "-fopenmp"]
+        if not PORTABLE:
+            wanted.append("-march=native")
+        flags = [flag for flag in wanted if self.compiles_with(flag)]
+        for extension in self.extensions:
+            extension.extra_compile_args += flags
+            extension.extra_link_args += [flag for flag in flags if flag == "-fopenmp"]
+        super().build_extensions()
+
+    def compiles_with(self, flag):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("int main(void) { return 0; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=[flag])
+                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=[flag])
+            except Exception:  # every compiler fails in a way of its own
+                return False
+        return True
+
+
+def kernels():
+    for source in sorted(Path("_core").glob("*.pyx")):
+        yield Extension(f"minisparse._core.{source.stem}", [str(source)], optional=True)
+
+
+setup(
+    packages=[
+        "minisparse", "minisparse.cli", "minisparse.codecs", "minisparse.cost", "minisparse.layers",
+        "minisparse.methods", "minisparse.stores", "minisparse._core", "minisparse.datasets",
+    ],
+    package_dir={"minisparse._core": "_core", "minisparse.datasets": "datasets"},
+    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxd", "*.h"]},
+    ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=DEBUG),
+    cmdclass={"build_ext": BuildWithWhatTheCompilerHas},
+)
