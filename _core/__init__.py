@@ -9,10 +9,12 @@ elsewhere; both have the same names, signatures and results. `MINISPARSE_BACKEND
 """
 
 import os
+import pkgutil
 import warnings
 from importlib import import_module
 
-NAMES = ("rng", "topk", "spmm")
+NAMES = sorted(m.name.removesuffix("_ref") for m in pkgutil.iter_modules(__path__) if m.name.endswith("_ref"))
+"""The kernels: every `x_ref.py` of this folder."""
 
 _choice = os.environ.get("MINISPARSE_BACKEND", "auto")
 if _choice not in ("auto", "compiled", "reference"):

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 import numpy as np
 
-from minisparse._core.rng_ref import _check_index, _check_range
+from minisparse._core.rng_ref import _mixed_halves, check_index, check_range
 
 
 cdef inline uint32_t mix(uint32_t k0, uint32_t k1, uint64_t index) noexcept nogil:
@@ -34,24 +34,27 @@ cdef inline float to_uniform(uint32_t x, float constant) noexcept nogil:
 
 
 def bits(key, start, count):
-    _check_range(key, start, count)
+    key, start, count = check_range(key, start, count)
     out = np.empty(count, np.uint32)
     cdef uint32_t[::1] y = out
-    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
-    cdef int64_t first = start, i, n = count
+    cdef uint32_t k0, k1
+    k0, k1 = _mixed_halves(key)
+    cdef uint64_t first = start
+    cdef int64_t i, n = count
     # i < n = len(out) in each loop of this file
     with nogil:
         for i in range(n):
-            y[i] = mix(k0, k1, <uint64_t>(first + i))
+            y[i] = mix(k0, k1, first + <uint64_t>i)
     return out
 
 
 def bits_at(key, index):
-    _check_range(key, 0, 0)
-    cdef const int64_t[:] at = _check_index(index)
+    key, index = check_index(key, index)
+    cdef const int64_t[:] at = index
     out = np.empty(at.shape[0], np.uint32)
     cdef uint32_t[::1] y = out
-    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef uint32_t k0, k1
+    k0, k1 = _mixed_halves(key)
     cdef int64_t i
     with nogil:
         for i in range(at.shape[0]):
@@ -60,25 +63,28 @@ def bits_at(key, index):
 
 
 def normal(key, start, count, double scale):
-    _check_range(key, start, count)
+    key, start, count = check_range(key, start, count)
     out = np.empty(count, np.float32)
     cdef float[::1] y = out
     cdef float constant = <float>(scale / sqrt(21845.0))
-    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
-    cdef int64_t first = start, i, n = count
+    cdef uint32_t k0, k1
+    k0, k1 = _mixed_halves(key)
+    cdef uint64_t first = start
+    cdef int64_t i, n = count
     with nogil:
         for i in range(n):
-            y[i] = to_normal(mix(k0, k1, <uint64_t>(first + i)), constant)
+            y[i] = to_normal(mix(k0, k1, first + <uint64_t>i), constant)
     return out
 
 
 def normal_at(key, index, double scale):
-    _check_range(key, 0, 0)
-    cdef const int64_t[:] at = _check_index(index)
+    key, index = check_index(key, index)
+    cdef const int64_t[:] at = index
     out = np.empty(at.shape[0], np.float32)
     cdef float[::1] y = out
     cdef float constant = <float>(scale / sqrt(21845.0))
-    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef uint32_t k0, k1
+    k0, k1 = _mixed_halves(key)
     cdef int64_t i
     with nogil:
         for i in range(at.shape[0]):
@@ -87,25 +93,28 @@ def normal_at(key, index, double scale):
 
 
 def uniform(key, start, count, double scale):
-    _check_range(key, start, count)
+    key, start, count = check_range(key, start, count)
     out = np.empty(count, np.float32)
     cdef float[::1] y = out
     cdef float constant = <float>(scale * sqrt(3.0) / 16777216.0)
-    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
-    cdef int64_t first = start, i, n = count
+    cdef uint32_t k0, k1
+    k0, k1 = _mixed_halves(key)
+    cdef uint64_t first = start
+    cdef int64_t i, n = count
     with nogil:
         for i in range(n):
-            y[i] = to_uniform(mix(k0, k1, <uint64_t>(first + i)), constant)
+            y[i] = to_uniform(mix(k0, k1, first + <uint64_t>i), constant)
     return out
 
 
 def uniform_at(key, index, double scale):
-    _check_range(key, 0, 0)
-    cdef const int64_t[:] at = _check_index(index)
+    key, index = check_index(key, index)
+    cdef const int64_t[:] at = index
     out = np.empty(at.shape[0], np.float32)
     cdef float[::1] y = out
     cdef float constant = <float>(scale * sqrt(3.0) / 16777216.0)
-    cdef uint32_t k0 = key & 0xFFFFFFFF, k1 = key >> 32
+    cdef uint32_t k0, k1
+    k0, k1 = _mixed_halves(key)
     cdef int64_t i
     with nogil:
         for i in range(at.shape[0]):

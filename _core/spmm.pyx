@@ -4,32 +4,40 @@
 * threads own rows of the result, or columns of the batch where rows collide, so no sum is split
 """
 
-from cython cimport floating, integral
+from cython cimport floating
 from cython.parallel cimport prange
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
 
-from minisparse._core.spmm_ref import check_csr, check_operand
+from minisparse._core.spmm_ref import check_columns, check_csr, check_operand
+
+ctypedef fused integer:
+    int32_t
+    int64_t
 
 cdef enum:
     BLOCK = 64  # batch columns a thread takes at a time in rmatmul
 
 
-def matmul(const integral[::1] indptr, const integral[::1] indices, const floating[::1] values, x):
-    check_csr(np.asarray(indptr), np.asarray(indices), np.asarray(values), x.shape[0])
-    check_operand("x", x, np.asarray(values).dtype)
-    cdef const floating[:, ::1] operand = np.ascontiguousarray(x)
-    out = np.zeros((indptr.shape[0] - 1, x.shape[1]), x.dtype)
-    cdef floating[:, ::1] y = out
+def matmul(indptr, indices, values, x):
+    check_csr(indptr, indices, values)
+    check_operand("x", x, values.dtype)
+    check_columns(indices, x.shape[0])
+    y = np.zeros((len(indptr) - 1, x.shape[1]), x.dtype)
+    _matmul(*map(np.ascontiguousarray, (indptr, indices, values, x)), y)
+    return y
+
+
+def _matmul(const integer[::1] indptr, const integer[::1] indices, const floating[::1] values,
+            const floating[:, ::1] x, floating[:, ::1] y):
     cdef int64_t o
-    # check_csr: 0 <= indptr[o] <= k < indptr[o + 1] <= K and 0 <= indices[k] < I
+    # check_csr, check_columns: 0 <= indptr[o] <= k < indptr[o + 1] <= K and 0 <= indices[k] < I
     for o in prange(y.shape[0], nogil=True, schedule="guided"):
-        multiply_row(indptr, indices, values, operand, y, o)
-    return out
+        multiply_row(indptr, indices, values, x, y, o)
 
 
-cdef void multiply_row(const integral[::1] indptr, const integral[::1] indices, const floating[::1] values,
+cdef void multiply_row(const integer[::1] indptr, const integer[::1] indices, const floating[::1] values,
                        const floating[:, ::1] x, floating[:, ::1] y, int64_t o) noexcept nogil:
     cdef int64_t k, n
     cdef floating w
@@ -39,20 +47,24 @@ cdef void multiply_row(const integral[::1] indptr, const integral[::1] indices, 
             y[o, n] += w * x[indices[k], n]
 
 
-def rmatmul(const integral[::1] indptr, const integral[::1] indices, const floating[::1] values, dy, int64_t columns):
-    check_csr(np.asarray(indptr), np.asarray(indices), np.asarray(values), columns)
-    check_operand("dy", dy, np.asarray(values).dtype, rows=len(indptr) - 1)
-    cdef const floating[:, ::1] operand = np.ascontiguousarray(dy)
-    out = np.zeros((columns, dy.shape[1]), dy.dtype)
-    cdef floating[:, ::1] dx = out
+def rmatmul(indptr, indices, values, dy, columns):
+    check_csr(indptr, indices, values)
+    check_operand("dy", dy, values.dtype, rows=len(indptr) - 1)
+    check_columns(indices, columns)
+    dx = np.zeros((columns, dy.shape[1]), dy.dtype)
+    _rmatmul(*map(np.ascontiguousarray, (indptr, indices, values, dy)), dx)
+    return dx
+
+
+def _rmatmul(const integer[::1] indptr, const integer[::1] indices, const floating[::1] values,
+             const floating[:, ::1] dy, floating[:, ::1] dx):
     cdef int64_t block
     # as above; the blocks part [0, N) without overlap
-    for block in prange((operand.shape[1] + BLOCK - 1) // BLOCK, nogil=True, schedule="static"):
-        scatter_block(indptr, indices, values, operand, dx, block * BLOCK)
-    return out
+    for block in prange((dy.shape[1] + BLOCK - 1) // BLOCK, nogil=True, schedule="static"):
+        scatter_block(indptr, indices, values, dy, dx, block * BLOCK)
 
 
-cdef void scatter_block(const integral[::1] indptr, const integral[::1] indices, const floating[::1] values,
+cdef void scatter_block(const integer[::1] indptr, const integer[::1] indices, const floating[::1] values,
                         const floating[:, ::1] dy, floating[:, ::1] dx, int64_t first) noexcept nogil:
     cdef int64_t o, k, n, last = min(first + BLOCK, dy.shape[1])
     cdef floating w
@@ -63,26 +75,25 @@ cdef void scatter_block(const integral[::1] indptr, const integral[::1] indices,
                 dx[indices[k], n] += w * dy[o, n]
 
 
-def sampled(const integral[::1] indptr, const integral[::1] indices, dy, x):
-    if dy.dtype == np.float64:
-        return sampled_typed[integral, double](indptr, indices, dy, x)
-    return sampled_typed[integral, float](indptr, indices, dy, x)
-
-
-cdef sampled_typed(const integral[::1] indptr, const integral[::1] indices, dy, x, floating unused=0):
-    check_csr(np.asarray(indptr), np.asarray(indices), np.broadcast_to(dy.dtype.type(0), len(indices)), x.shape[0])
+def sampled(indptr, indices, dy, x):
+    check_csr(indptr, indices)
     check_operand("dy", dy, dy.dtype, rows=len(indptr) - 1)
     check_operand("x", x, dy.dtype, batch=dy.shape[1])
-    cdef const floating[:, ::1] left = np.ascontiguousarray(dy), right = np.ascontiguousarray(x)
-    out = np.zeros(len(indices), dy.dtype)
-    cdef floating[::1] dw = out
+    check_columns(indices, x.shape[0])
+    dw = np.zeros(len(indices), dy.dtype)
+    _sampled(*map(np.ascontiguousarray, (indptr, indices, dy, x)), dw)
+    return dw
+
+
+def _sampled(const integer[::1] indptr, const integer[::1] indices, const floating[:, ::1] dy,
+             const floating[:, ::1] x, floating[::1] dw):
     cdef int64_t o
-    for o in prange(left.shape[0], nogil=True, schedule="guided"):
-        sample_row(indptr, indices, left, right, dw, o)
-    return out
+    # as above; rows of dw do not overlap
+    for o in prange(dy.shape[0], nogil=True, schedule="guided"):
+        sample_row(indptr, indices, dy, x, dw, o)
 
 
-cdef void sample_row(const integral[::1] indptr, const integral[::1] indices, const floating[:, ::1] dy,
+cdef void sample_row(const integer[::1] indptr, const integer[::1] indices, const floating[:, ::1] dy,
                      const floating[:, ::1] x, floating[::1] dw, int64_t o) noexcept nogil:
     cdef int64_t k, n
     cdef floating total

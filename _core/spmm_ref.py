@@ -29,8 +29,9 @@ def matmul(indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, x: np.nd
     ------
     ValueError : malformed CSR, an index outside x, or dtypes that differ.
     """
-    check_csr(indptr, indices, values, x.shape[0])
+    check_csr(indptr, indices, values)
     check_operand("x", x, values.dtype)
+    check_columns(indices, x.shape[0])
     y = np.zeros((len(indptr) - 1, x.shape[1]), x.dtype)
     for o in range(len(y)):
         row = slice(indptr[o], indptr[o + 1])
@@ -39,9 +40,15 @@ def matmul(indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, x: np.nd
 
 
 def rmatmul(indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, dy: np.ndarray, columns: int) -> np.ndarray:
-    """dx = W^T dy, eq. dx[indices[k]] += values[k] dy[o]: dy (O, N) -> dx (columns, N)."""
-    check_csr(indptr, indices, values, columns)
+    """dx = W^T dy, eq. dx[indices[k]] += values[k] dy[o]: dy (O, N) -> dx (columns, N).
+
+    Raises
+    ------
+    ValueError : as for matmul.
+    """
+    check_csr(indptr, indices, values)
     check_operand("dy", dy, values.dtype, rows=len(indptr) - 1)
+    check_columns(indices, columns)
     dx = np.zeros((columns, dy.shape[1]), dy.dtype)
     for o in range(len(dy)):
         row = slice(indptr[o], indptr[o + 1])
@@ -50,10 +57,16 @@ def rmatmul(indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, dy: np.
 
 
 def sampled(indptr: np.ndarray, indices: np.ndarray, dy: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """dw[k] = sum_n dy[o, n] x[indices[k], n]: dy (O, N), x (I, N) -> (K,)."""
-    check_csr(indptr, indices, np.broadcast_to(dy.dtype.type(0), indices.shape), x.shape[0])
+    """dw[k] = sum_n dy[o, n] x[indices[k], n]: dy (O, N), x (I, N) -> (K,).
+
+    Raises
+    ------
+    ValueError : as for matmul.
+    """
+    check_csr(indptr, indices)
     check_operand("dy", dy, dy.dtype, rows=len(indptr) - 1)
     check_operand("x", x, dy.dtype, batch=dy.shape[1])
+    check_columns(indices, x.shape[0])
     dw = np.zeros(len(indices), dy.dtype)
     for o in range(len(dy)):
         row = slice(indptr[o], indptr[o + 1])
@@ -61,24 +74,29 @@ def sampled(indptr: np.ndarray, indices: np.ndarray, dy: np.ndarray, x: np.ndarr
     return dw
 
 
-def check_csr(indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, columns: int) -> None:
-    """ValueError unless the three arrays are a CSR matrix with this many columns."""
-    if indptr.ndim != 1 or indices.ndim != 1 or values.ndim != 1 or len(indptr) < 1:
+def check_csr(indptr: np.ndarray, indices: np.ndarray, values: np.ndarray | None = None) -> None:
+    """ValueError unless the arrays have the form of a CSR matrix."""
+    if any(array is not None and array.ndim != 1 for array in (indptr, indices, values)) or len(indptr) < 1:
         raise ValueError("indptr, indices and values must be vectors, indptr with at least one entry")
     if indptr.dtype != indices.dtype or indptr.dtype not in (np.int32, np.int64):
         raise ValueError(f"indptr ({indptr.dtype}) and indices ({indices.dtype}) must both be int32 or both int64")
-    if len(indices) != len(values):
+    if values is not None and len(indices) != len(values):
         raise ValueError(f"indices ({len(indices)}) and values ({len(values)}) must have one length")
     if indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
         raise ValueError(f"indptr must rise from 0 to {len(indices)}, the number of entries")
-    if len(indices) and (indices.min() < 0 or indices.max() >= columns):
-        raise ValueError(f"indices lie in [{indices.min()}, {indices.max()}], outside the {columns} columns")
 
 
-def check_operand(name: str, array: np.ndarray, dtype: np.dtype, rows: int | None = None, batch: int | None = None) -> None:
+def check_columns(indices: np.ndarray, columns: int) -> None:
+    """ValueError unless every index is the number of a column."""
+    if columns < 0 or (len(indices) and (indices.min() < 0 or indices.max() >= columns)):
+        raise ValueError(f"indices must lie in [0, {columns}), the number of columns, which must be >= 0")
+
+
+def check_operand(name: str, array: np.ndarray, dtype: np.dtype, rows: int | None = None, batch: int | None = None):
     """ValueError unless the array is a (rows, batch) matrix of this float dtype."""
     if array.ndim != 2 or rows not in (None, array.shape[0]) or batch not in (None, array.shape[1]):
-        raise ValueError(f"{name} has shape {array.shape}, expected ({rows or 'any'}, {batch or 'any'})")
+        expected = ", ".join("any" if size is None else str(size) for size in (rows, batch))
+        raise ValueError(f"{name} has shape {array.shape}, expected ({expected})")
     if array.dtype != dtype or dtype not in (np.float32, np.float64):
         raise ValueError(f"{name} is {array.dtype} beside {dtype}: both must be float32 or both float64")
 

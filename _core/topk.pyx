@@ -60,7 +60,7 @@ cdef int64_t mark(const floating[::1] scores, uint64_t theta, int64_t ties, uint
 
 
 def topk(scores, k):
-    scores = check_scores(scores, k)
+    scores, k = check_scores(scores, k)
     if scores and scores[0].dtype == np.float64:
         return select[double](scores, k, 4)
     return select[float](scores, k, 2)

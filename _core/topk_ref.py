@@ -5,6 +5,7 @@ the first ones, in the order of the arrays and of the indices within each, until
 exactly k entries are kept whatever ties there are, and the choice never depends on a sort's whim.
 """
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ def topk(scores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
     ------
     ValueError : a NaN score, mixed dtypes, or k outside its range.
     """
-    scores = check_scores(scores, k)
+    scores, k = check_scores(scores, k)
     flat = np.concatenate([s.ravel() for s in scores]) if scores else np.zeros(0, np.float32)
     if np.isnan(flat).any():
         raise ValueError(f"scores hold {np.isnan(flat).sum()} NaN: a NaN has no rank")
@@ -40,8 +41,9 @@ def topk(scores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
     return [part.reshape(s.shape) for part, s in zip(np.split(keep, borders), scores, strict=True)] if scores else []
 
 
-def check_scores(scores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
-    """The scores as C-ordered arrays of one float dtype, or ValueError."""
+def check_scores(scores: Sequence[np.ndarray], k: int) -> tuple[list[np.ndarray], int]:
+    """The scores as C-ordered arrays of one float dtype, k as a Python integer; or ValueError."""
+    k = operator.index(k)
     scores = [np.ascontiguousarray(s).reshape(np.shape(s)) for s in scores]
     dtypes = {s.dtype for s in scores}
     if not dtypes <= {np.dtype(np.float32)} and not dtypes <= {np.dtype(np.float64)}:
@@ -49,7 +51,7 @@ def check_scores(scores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
     total = sum(s.size for s in scores)
     if not 0 <= k <= total:
         raise ValueError(f"k={k} must lie in [0, {total}], the number of scores")
-    return scores
+    return scores, k
 
 
 def cases(generator: np.random.Generator):

@@ -20,7 +20,8 @@ class Model:
     name : for people, such as "lenet-300-100"
     net : the outermost layer
     input_shape : of one sample, (I,) or (C, H, W)
-    seed : in [0, 2^63); parameter p starts from the stream (seed, "init", p.name)
+    seed : in [0, 2^63); parameter p starts from the stream (seed, "init", p.name), and a layer that
+        draws random numbers does so from the stream (seed, "layer", its path)
     dtype : float32, or float64 for gradient checks
     """
 
@@ -36,6 +37,11 @@ class Model:
         for name, parameter in self.parameters.items():
             parameter.name = name
             parameter.initialise(rng.key(self.seed, "init", name), self.dtype)
+        for path, layer in self.net.named_layers():
+            layer.key = rng.key(self.seed, "layer", path)
+            for name, array in layer.buffers.items():
+                if array.dtype.kind == "f":
+                    layer.buffers[name] = array.astype(self.dtype)
 
     @property
     def parameters(self) -> dict[str, Parameter]:

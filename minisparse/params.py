@@ -71,7 +71,8 @@ class Parameter:
     name : path in the model, such as "fc1.weight"
     role : "weight", "bias" or "gain" (the scale of a normalisation)
     init : Init of the values at the start of training
-    store : DenseStore or SparseStore, which layers use as an operator
+    dtype : of the values as they are made, float32 or float64
+    store : DenseStore or SparseStore, which layers use as an operator; made when it is first asked for
     """
 
     def __init__(self, shape: tuple[int, ...], init: Init, role: str = "weight"):
@@ -81,16 +82,24 @@ class Parameter:
         self.name = ""
         self.role = role
         self.init = init
-        self.store: Store = self._fresh(np.float32)
+        self.initialise(init.key)
 
     def initialise(self, key: int, dtype=np.float32) -> None:
         """Start values from this key; no mask, rest_scale 0."""
         self.init = replace(self.init, key=key)
-        self.store = self._fresh(dtype)
+        self.dtype = dtype
+        self._store: Store | None = None
 
-    def _fresh(self, dtype) -> DenseStore:
-        values = self.init.range(0, self.size).astype(dtype).reshape(self.shape)
-        return DenseStore(values, replace(self.init, factor=0.0))
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            values = self.init.range(0, self.size).astype(self.dtype, copy=False).reshape(self.shape)
+            self._store = DenseStore(values, replace(self.init, factor=0.0))
+        return self._store
+
+    @store.setter
+    def store(self, store: Store) -> None:
+        self._store = store
 
     @property
     def size(self) -> int:
@@ -111,7 +120,7 @@ class Parameter:
 
     @rest_scale.setter
     def rest_scale(self, scale: float) -> None:
-        self.store.rest = replace(self.init, factor=float(scale))
+        self.store.rest = replace(self.init, factor=float(np.float32(scale)))
 
     def value(self) -> np.ndarray:
         """The whole weight, an array of `shape`."""
@@ -125,13 +134,16 @@ class Parameter:
         """Eq. 1 for every entry: an array of `shape`, float32."""
         return self.store.rest.range(0, self.size).reshape(self.shape)
 
-    def keep(self, mask: np.ndarray) -> None:
-        """Make this the mask: every entry off it returns to rest."""
+    def keep(self, mask: np.ndarray, frozen: bool = True) -> None:
+        """Make this the mask: every entry off it returns to rest.
+
+        A frozen mask also gives those entries no gradient; leave it open while entries compete.
+        """
         if not isinstance(self.store, DenseStore):
             raise ValueError(f"{self.name}: the mask of a sparse store is fixed; call to_dense() first")
         if mask.shape != self.shape or mask.dtype != bool:
-            raise ValueError(f"{self.name}: mask must be a bool array of shape {self.shape}, not {mask.dtype} {mask.shape}")
-        self.store.mask = mask
+            raise ValueError(f"{self.name}: mask must be bool {self.shape}, not {mask.dtype} {mask.shape}")
+        self.store.mask, self.store.frozen = mask, frozen
         np.copyto(self.store.values, self.rest(), where=~mask)
 
     def to_sparse(self) -> None:

@@ -33,6 +33,7 @@ class Layer:
     def __post_init__(self):
         self.params: dict[str, Parameter] = {}
         self.buffers: dict[str, np.ndarray] = {}
+        self.key = 0  # of the layer's own random numbers; a model sets it from its seed and the layer's path
         self.setup()
 
     # What a layer defines
@@ -60,6 +61,10 @@ class Layer:
         """Layers inside this one, by name."""
         return {}
 
+    def child_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """What each child takes, given the shape of one sample of x."""
+        return dict.fromkeys(self.children(), shape)
+
     @classmethod
     def examples(cls) -> list[tuple[Layer, tuple[int, ...]]]:
         """Small layers with a shape of one sample, on which the contract test runs."""
@@ -79,6 +84,13 @@ class Layer:
         for name, child in self.children().items():
             yield from child.named_layers(f"{prefix}{name}.")
 
+    def named_shapes(self, shape: tuple[int, ...], prefix: str = "") -> Iterator[tuple[str, Layer, tuple[int, ...]]]:
+        """(path, layer, shape of one sample of its x) of this layer and those inside it."""
+        yield prefix.rstrip("."), self, shape
+        shapes = self.child_shapes(shape)
+        for name, child in self.children().items():
+            yield from child.named_shapes(shapes[name], f"{prefix}{name}.")
+
     def config(self) -> list:
         """[class name, {setting: value}] with defaults left out: plain JSON values."""
         settings = {}
@@ -91,11 +103,14 @@ class Layer:
     @staticmethod
     def from_config(config: list) -> Layer:
         """The layer that `config` describes, with fresh parameters; ValueError if it describes none."""
+        match config:
+            case [str(name), dict(settings)] if name in Layer.registry:
+                settings = {key: _from_json(value) for key, value in settings.items()}
+            case _:
+                raise ValueError(f"{str(config)[:80]} does not describe a layer: expected [class name, settings]")
         try:
-            name, settings = config
-            cls = Layer.registry[name]
-            return cls(**{key: _from_json(value) for key, value in settings.items()})
-        except (TypeError, KeyError, AttributeError) as error:
+            return Layer.registry[name](**settings)
+        except TypeError as error:
             raise ValueError(f"{str(config)[:80]} does not describe a layer: {error}") from error
 
 
@@ -119,3 +134,11 @@ def expect_shape(layer: Layer, fits: bool, shape: tuple[int, ...], wants: str) -
     """ValueError naming the layer, what it wants and what it got, unless `fits`."""
     if not fits:
         raise ValueError(f"{layer} takes {wants}, not a sample of shape {shape}")
+
+
+def expect_integers(layer: Layer, least: int, *names: str) -> None:
+    """ValueError naming the first of these settings that is no integer >= `least`."""
+    for name in names:
+        value = getattr(layer, name)
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}={value!r} of {type(layer).__name__} must be an integer, at least {least}")

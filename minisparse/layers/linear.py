@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minisparse.layers.base import Layer, expect_shape
+from minisparse.layers.base import Layer, expect_integers, expect_shape
 from minisparse.params import Init, Parameter
 
 
@@ -25,6 +25,7 @@ class Linear(Layer):
     gain: float = 1.0
 
     def setup(self) -> None:
+        expect_integers(self, 1, "inputs", "outputs")
         scale = float(np.sqrt(self.gain / self.inputs))
         self.params["weight"] = Parameter((self.outputs, self.inputs), Init("normal", scale))
         if self.bias:

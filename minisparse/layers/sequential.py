@@ -40,6 +40,13 @@ class Sequential(Layer):
             dy = layer.backward(dy, its_cache)
         return dy
 
+    def child_shapes(self, shape):
+        shapes = {}
+        for name, layer in self.layers.items():
+            shapes[name] = shape
+            shape = layer.output_shape(shape)
+        return shapes
+
     def output_shape(self, shape):
         for layer in self.layers.values():
             shape = layer.output_shape(shape)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from minisparse.params import Parameter
+from minisparse.settings import from_config, to_config
 
 if TYPE_CHECKING:  # the loop knows methods, methods know only what a run offers
     from minisparse.train import Run
@@ -38,7 +39,8 @@ class Method:
 
     def __init_subclass__(cls, **keywords):
         super().__init_subclass__(**keywords)
-        Method.registry[cls.name] = cls
+        if "name" in vars(cls):
+            Method.registry[cls.name] = cls
 
     def start(self, run: Run) -> None:
         """Check the settings against the model, set first masks and rest scales."""
@@ -57,6 +59,23 @@ class Method:
 
     def finish(self, run: Run) -> None:
         """Leave the facts that the compressor reads."""
+
+    def config(self) -> dict[str, Any]:
+        """The name and the settings: plain JSON values."""
+        return {"name": self.name, **to_config(self)}
+
+    @staticmethod
+    def from_config(config: dict[str, Any]) -> Method:
+        """The method that `config` describes; ValueError if there is none of this name or a setting is wrong."""
+        settings = dict(config)
+        name = settings.pop("name", None)
+        if name not in Method.registry:
+            raise ValueError(f"method {name!r} is unknown; there are: {', '.join(Method.registry)}")
+        return Method.registry[name].from_settings(settings)
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Method:
+        return from_config(cls, settings)
 
     @classmethod
     def examples(cls) -> list[Method]:

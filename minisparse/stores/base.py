@@ -31,6 +31,10 @@ class Store(ABC):
         """The whole weight as an array of `shape`."""
 
     @abstractmethod
+    def rest_values(self) -> np.ndarray:
+        """The rest values of the entries in `values`, same shape, float32."""
+
+    @abstractmethod
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         """y = W x: x (groups I, N) -> (O, N)."""
 
@@ -53,7 +57,7 @@ class Store(ABC):
     def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
         """y = W * x: x (C, H, W, N) -> (O, Ho, Wo, N)."""
         size = geometry.output_size(*x.shape[1:3])
-        return self.matmul(geometry.unfold(x), geometry.groups).reshape(-1, *size, x.shape[3])
+        return self.matmul(geometry.unfold(x), geometry.groups).reshape(self.shape[0], *size, x.shape[3])
 
     def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
         """dx, the transpose of convolve: dy (O, Ho, Wo, N) -> `shape` (C, H, W, N)."""

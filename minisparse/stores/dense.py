@@ -8,15 +8,16 @@ from minisparse.stores.base import Store
 class DenseStore(Store):
     """W as an ndarray, with the mask as a fact beside it: entries off the mask sit at rest.
 
-    The gradient is that of all entries, on the mask or off it, since methods that move the mask
-    need both.
+    A frozen mask gives entries off it no gradient, as in the sparse store. While a method still moves
+    the mask (`frozen` False) all entries get theirs, since those off the mask compete for a place.
     """
 
-    def __init__(self, values: np.ndarray, rest, mask: np.ndarray | None = None):
+    def __init__(self, values: np.ndarray, rest, mask: np.ndarray | None = None, frozen: bool = True):
         self.values = values
         self.grad = np.zeros_like(values)
         self.rest = rest
         self.mask = mask
+        self.frozen = frozen
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -29,19 +30,22 @@ class DenseStore(Store):
     def dense(self) -> np.ndarray:
         return self.values
 
+    def rest_values(self) -> np.ndarray:
+        return self.rest.range(0, self.values.size).reshape(self.shape)
+
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         return np.matmul(self._matrices(groups), _split(x, groups)).reshape(len(self.values), -1)
 
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         dx = np.matmul(self._matrices(groups).swapaxes(1, 2), _split(dy, groups))
-        return dx.reshape(-1, dy.shape[1])
+        return dx.reshape(groups * dx.shape[1], dy.shape[1])
 
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
-        dw = np.matmul(_split(dy, groups), _split(x, groups).swapaxes(1, 2))
-        self.grad += dw.reshape(self.shape)
+        self.add_gradient(np.matmul(_split(dy, groups), _split(x, groups).swapaxes(1, 2)))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
-        self.grad += gradient
+        where = True if self.mask is None or not self.frozen else self.mask
+        np.add(self.grad, gradient.reshape(self.shape), out=self.grad, where=where)
 
     def memory(self) -> dict[str, int]:
         mask = 0 if self.mask is None else self.mask.nbytes

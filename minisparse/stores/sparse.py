@@ -48,8 +48,7 @@ class SparseStore(Store):
         """The same weight; ValueError if an entry off the mask is not at rest."""
         if store.mask is None:
             return cls(store.shape, np.arange(store.values.size), store.values.ravel().copy(), store.rest)
-        rest = store.rest.range(0, store.values.size).reshape(store.shape)
-        if ((store.values != rest) & ~store.mask).any():
+        if ((store.values != store.rest_values()) & ~store.mask).any():
             raise ValueError("an entry off the mask is not at its rest value: call Parameter.keep(mask) first")
         index = np.flatnonzero(store.mask)
         return cls(store.shape, index, store.values.ravel()[index], store.rest)
@@ -75,6 +74,9 @@ class SparseStore(Store):
 
     def dense(self) -> np.ndarray:
         return self._tile(0, self.rows).reshape(self.shape)
+
+    def rest_values(self) -> np.ndarray:
+        return self.rest.at(self.index)
 
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         if self.rest.is_zero:

@@ -1,0 +1,94 @@
+"""Batch normalisation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minisparse.layers.base import Layer, expect_integers, expect_shape
+from minisparse.params import Init, Parameter
+
+
+@dataclass(eq=False)
+class BatchNorm(Layer):
+    """Each channel to mean 0 and variance 1 over the batch: x (C, H, W, N) or (C, N), y of one shape with x.
+
+        xhat = (x - mean) / sqrt(var + eps)                                                    (1)
+        y    = gain xhat + bias                                                                (2)
+
+    In training, mean and var are the batch's (var with divisor n, n values a channel), and the buffers follow:
+
+        running = (1 - momentum) running + momentum batch                                      (3)
+
+    where the running variance takes the batch's with divisor n - 1. In evaluation, eq. 1 uses the buffers.
+
+    Parameters
+    ----------
+    channels : C
+    momentum : in [0, 1], the weight of the newest batch
+    eps : > 0
+
+    Raises
+    ------
+    ValueError : in training, for a batch with a single value a channel.
+
+    Source: Ioffe and Szegedy (2015), arXiv 1502.03167, algorithm 1; n - 1 and eq. 3 as in PyTorch.
+    """
+
+    channels: int
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+    def setup(self) -> None:
+        expect_integers(self, 1, "channels")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum={self.momentum} of BatchNorm must lie in [0, 1]")
+        if not self.eps > 0:
+            raise ValueError(f"eps={self.eps} of BatchNorm must be positive")
+        self.params["gain"] = Parameter((self.channels,), Init("constant", 1.0), role="gain")
+        self.params["bias"] = Parameter((self.channels,), Init("constant", 0.0), role="bias")
+        self.buffers["mean"] = np.zeros(self.channels, np.float32)
+        self.buffers["var"] = np.ones(self.channels, np.float32)
+
+    def forward(self, x, training=False):
+        rows = x.reshape(len(x), -1)  # (C, n)
+        if training:
+            mean = rows.mean(axis=1)
+            centred = rows - mean[:, None]
+            var = (centred * centred).mean(axis=1)
+            self._follow(mean.real, var.real, rows.shape[1])
+        else:
+            centred = rows - self.buffers["mean"][:, None]
+            var = self.buffers["var"]
+        inverse = 1 / np.sqrt(var + self.eps)  # (C,)
+        # eq. 1 and 2
+        xhat = centred * inverse[:, None]
+        y = self.params["gain"].value()[:, None] * xhat + self.params["bias"].value()[:, None]
+        return y.reshape(x.shape), (xhat, inverse, training)
+
+    def _follow(self, mean, var, count) -> None:
+        if count < 2:
+            raise ValueError("BatchNorm cannot train on one value a channel: use a batch of at least 2 samples")
+        for name, batch in (("mean", mean), ("var", var * (count / (count - 1)))):
+            # eq. 3
+            self.buffers[name] += self.momentum * (batch - self.buffers[name])
+
+    def backward(self, dy, cache):
+        xhat, inverse, training = cache
+        rows = dy.reshape(xhat.shape)
+        dgain, dbias = (rows * xhat).sum(axis=1), rows.sum(axis=1)
+        self.params["gain"].store.add_gradient(dgain)
+        self.params["bias"].store.add_gradient(dbias)
+        dx = rows
+        if training:
+            # dx = gain / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the last two through eq. 1
+            dx = rows - (dbias[:, None] + xhat * dgain[:, None]) / rows.shape[1]
+        return (dx * (self.params["gain"].value() * inverse)[:, None]).reshape(dy.shape)
+
+    def output_shape(self, shape):
+        fits = len(shape) in (1, 3) and shape[0] == self.channels
+        expect_shape(self, fits, shape, f"{self.channels} channels, (C,) or (C, H, W)")
+        return shape
+
+    @classmethod
+    def examples(cls):
+        return [(cls(3), (3,)), (cls(2, momentum=0.3, eps=1e-3), (2, 3, 4))]

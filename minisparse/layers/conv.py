@@ -1,0 +1,85 @@
+"""Convolution."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minisparse.layers.base import Layer, expect_integers, expect_shape
+from minisparse.params import Init, Parameter
+from minisparse.stores import Geometry
+
+
+@dataclass(eq=False)
+class Conv2d(Layer):
+    """y = W * x + b: x (C, H, W, N) -> y (O, Ho, Wo, N), Ho = floor((H + 2 padding - kernel) / stride) + 1.
+
+    As in every network library this is the cross-correlation, the kernel not flipped:
+
+        y[o, i, j] = b[o] + sum_{c, u, v} W[o, c, u, v] x[c, s i + u - p, s j + v - p]
+
+    with c over the channels of o's group, and x zero outside the image.
+
+    Parameters
+    ----------
+    inputs, outputs : C and O, multiples of `groups`
+    kernel : its height and width, >= 1
+    stride, padding, groups : as above; with groups = C = O each channel has its own kernel
+    bias : whether there is a b (O,)
+    gain : the weights start near-normal with standard deviation sqrt(gain / fan-in), fan-in the
+        C kernel^2 / groups inputs of one output; 1 is LeCun's, 2 is He's
+    """
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    bias: bool = True
+    gain: float = 1.0
+
+    def setup(self) -> None:
+        expect_integers(self, 1, "inputs", "outputs", "kernel", "stride", "groups")
+        expect_integers(self, 0, "padding")
+        if self.inputs % self.groups or self.outputs % self.groups:
+            raise ValueError(f"groups={self.groups} must divide inputs={self.inputs} and outputs={self.outputs}")
+        self.geometry = Geometry((self.kernel, self.kernel), self.stride, self.padding, self.groups)
+        shape = (self.outputs, self.inputs // self.groups, self.kernel, self.kernel)
+        scale = float(np.sqrt(self.gain / np.prod(shape[1:])))
+        self.params["weight"] = Parameter(shape, Init("normal", scale))
+        if self.bias:
+            self.params["bias"] = Parameter((self.outputs,), Init("constant", 0.0), role="bias")
+
+    def forward(self, x, training=False):
+        y = self.params["weight"].store.convolve(x, self.geometry)
+        if self.bias:
+            y = y + self.params["bias"].value()[:, None, None, None]
+        return y, x
+
+    def backward(self, dy, cache):
+        x = cache
+        # dW = dy * x,  db = sum over pixels and batch,  dx = the transposed convolution of dy
+        weight = self.params["weight"].store
+        weight.accumulate_convolution(dy, x, self.geometry)
+        if self.bias:
+            self.params["bias"].store.add_gradient(dy.sum(axis=(1, 2, 3)))
+        return weight.rconvolve(dy, self.geometry, x.shape)
+
+    def output_shape(self, shape):
+        fits = len(shape) == 3 and shape[0] == self.inputs
+        expect_shape(self, fits, shape, f"images of {self.inputs} channels, (C, H, W)")
+        return (self.outputs, *self.geometry.output_size(*shape[1:]))
+
+    def macs(self, shape):
+        _, height, width = self.output_shape(shape)
+        return self.params["weight"].size * height * width
+
+    @classmethod
+    def examples(cls):
+        return [
+            (cls(2, 3, 3, padding=1), (2, 5, 4)),
+            (cls(4, 6, 3, stride=2, padding=1, groups=2, bias=False), (4, 6, 7)),
+            (cls(3, 3, 2, groups=3), (3, 4, 4)),
+            (cls(3, 4, 1), (3, 3, 3)),
+            (cls(2, 2, 1, stride=2), (2, 5, 5)),
+        ]

@@ -1,0 +1,98 @@
+"""Residual blocks: the sum of two ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minisparse.layers.activations import ReLU
+from minisparse.layers.base import Layer, expect_integers, expect_shape
+from minisparse.layers.conv import Conv2d
+from minisparse.layers.linear import Linear
+from minisparse.layers.sequential import Sequential
+
+
+@dataclass(eq=False)
+class Residual(Layer):
+    """y = body(x) + shortcut(x).
+
+    Parameters
+    ----------
+    body : layer
+    shortcut : layer to the same shape as body's; None is the identity
+
+    Source: He et al. (2015), arXiv 1512.03385, eq. 1 and 2.
+    """
+
+    body: Layer
+    shortcut: Layer | None = None
+
+    def children(self):
+        return {"body": self.body} | ({} if self.shortcut is None else {"shortcut": self.shortcut})
+
+    def forward(self, x, training=False):
+        y, body = self.body.forward(x, training)
+        if self.shortcut is None:
+            return y + x, (body, None)
+        z, shortcut = self.shortcut.forward(x, training)
+        return y + z, (body, shortcut)
+
+    def backward(self, dy, cache):
+        body, shortcut = cache
+        dx = self.body.backward(dy, body)
+        return dx + (dy if self.shortcut is None else self.shortcut.backward(dy, shortcut))
+
+    def output_shape(self, shape):
+        body = self.body.output_shape(shape)
+        other = shape if self.shortcut is None else self.shortcut.output_shape(shape)
+        if body != other:
+            raise ValueError(f"Residual cannot add {body} of its body to {other} of its shortcut")
+        return body
+
+    @classmethod
+    def examples(cls):
+        return [
+            (cls(Sequential([Linear(4, 3), ReLU(), Linear(3, 4)])), (4,)),
+            (cls(Conv2d(2, 3, 3, stride=2, padding=1), PaddedShortcut(3)), (2, 4, 5)),
+        ]
+
+
+@dataclass(eq=False)
+class PaddedShortcut(Layer):
+    """Every stride-th pixel, and channels of zeros at the end up to O: x (C, H, W, N) -> y (O, Ho, Wo, N).
+
+    Parameters
+    ----------
+    outputs : O, at least C
+    stride : Ho = ceil(H / stride)
+
+    Source: He et al. (2015), arXiv 1512.03385, section 3.3, option A; no parameters.
+    """
+
+    outputs: int
+    stride: int = 2
+
+    def setup(self) -> None:
+        expect_integers(self, 1, "outputs", "stride")
+
+    def forward(self, x, training=False):
+        kept = x[:, :: self.stride, :: self.stride]
+        y = np.zeros((self.outputs, *kept.shape[1:]), x.dtype)
+        y[: len(x)] = kept
+        return y, x.shape
+
+    def backward(self, dy, cache):
+        shape = cache
+        dx = np.zeros(shape, dy.dtype)
+        dx[:, :: self.stride, :: self.stride] = dy[: shape[0]]
+        return dx
+
+    def output_shape(self, shape):
+        fits = len(shape) == 3 and shape[0] <= self.outputs
+        expect_shape(self, fits, shape, f"images of at most {self.outputs} channels, (C, H, W)")
+        return (self.outputs, -(-shape[1] // self.stride), -(-shape[2] // self.stride))
+
+    @classmethod
+    def examples(cls):
+        return [(cls(5), (2, 4, 5)), (cls(2, stride=1), (2, 3, 3))]

@@ -1,0 +1,35 @@
+"""Random pruning at initialisation: the baseline below which no criterion may fall.
+
+Before the first step, k weights chosen uniformly over the whole model are kept and the others are set to zero;
+then the sparse network is trained as usual.
+
+Stored: k weights and their places, all biases and gains.
+Does not help: it is here to be beaten. At 2 % density whole layers can lose their last connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from minisparse.methods.budget import Budgeted, keep_largest
+from minisparse.rng import Stream
+
+
+@dataclass(frozen=True)
+class RandomPruning(Budgeted):
+    """Scores are random words: s_i = hash(seed, i); the k largest stay."""
+
+    name: ClassVar[str] = "random"
+
+    def start(self, run):
+        parameters = self.candidates(run.model)
+        stream = Stream(run.settings.seed, "random pruning")
+        scores = [stream.bits(p.size).astype(np.float64).reshape(p.shape) for p in parameters.values()]
+        keep_largest(run, parameters, scores, self.places(run.model), frozen=True)
+
+    @classmethod
+    def examples(cls):
+        return [cls(density=0.1), cls(budget=100), cls(density=1.0)]
