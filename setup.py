@@ -3,7 +3,7 @@
 Environment variables read at build time:
 
     MINISPARSE_PORTABLE=1   do not tune for this machine's processor
-    MINISPARSE_DEBUG=1      turn every Cython check on (bounds, None, overflow, division)
+    MINISPARSE_DEBUG=1      turn Cython's checks on (bounds, None, uninitialised views, division), optimise little
 
 Without a C compiler the extensions are skipped and the library runs on their NumPy twins.
 """
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("MINISPARSE_DEBUG") == "1"
@@ -63,12 +63,10 @@ def kernels():
 
 
 setup(
-    packages=[
-        "minisparse", "minisparse.cli", "minisparse.codecs", "minisparse.cost", "minisparse.layers",
-        "minisparse.methods", "minisparse.stores", "minisparse._core", "minisparse.datasets",
-    ],
+    packages=[*find_packages(include=["minisparse", "minisparse.*"]), "minisparse._core", "minisparse.datasets"],
     package_dir={"minisparse._core": "_core", "minisparse.datasets": "datasets"},
     package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxd", "*.h"]},
-    ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=DEBUG),
+    # force: a change of flavour changes the C code of a source that has not changed
+    ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=True),
     cmdclass={"build_ext": BuildWithWhatTheCompilerHas},
 )

@@ -1,4 +1,13 @@
-"""Neural networks on a weight budget."""
+"""Neural networks on a weight budget, from scratch in NumPy with a Cython core.
+
+    data = load("digits")
+    model = build("mnist-100-100", data.input_shape, data.classes, seed=0)
+    fit(model, data, DropBack(budget=1_500), TrainSettings(lr=0.4, momentum=0.0))
+    compress(model).save("model.msp")
+
+docs/ARCHITECTURE.md is the map.
+"""
+
 from pathlib import Path
 
 # In a checkout `_core` and `datasets` stand beside this folder; an installed package holds them inside.
@@ -6,3 +15,30 @@ if not Path(__file__).with_name("_core").exists():
     __path__.append(str(Path(__file__).parents[1]))
 
 __version__ = "0.1.0"
+
+from minisparse.compressed import CompressedModel, compress
+from minisparse.cost import inference
+from minisparse.data import from_arrays, load
+from minisparse.methods import Compose, DropBack, Magnitude, Method, RandomPruning
+from minisparse.model import Model
+from minisparse.models import build
+from minisparse.train import Run, TrainSettings, evaluate, fit
+
+__all__ = [
+    "Compose",
+    "CompressedModel",
+    "DropBack",
+    "Magnitude",
+    "Method",
+    "Model",
+    "RandomPruning",
+    "Run",
+    "TrainSettings",
+    "build",
+    "compress",
+    "evaluate",
+    "fit",
+    "from_arrays",
+    "inference",
+    "load",
+]

@@ -29,7 +29,6 @@ from minisparse.stores import DenseStore
 KIND = "model"
 MAX_VALUES = 1 << 28
 """Parameters that a file may describe unless its reader allows more: 1 GiB of float32."""
-BUFFER_DTYPES = ("float32", "float64", "int64")
 COLUMNS = (
     "name",
     "shape",
@@ -60,7 +59,7 @@ class CompressedModel:
     FileFormatError : data is damaged or describes no model.
     """
 
-    data: bytes
+    data: bytes = field(repr=False)
     name: str = field(default="data", compare=False)
     max_values: int = field(default=MAX_VALUES, compare=False)
 
@@ -107,13 +106,13 @@ class CompressedModel:
 
 
 def compress(model: Model) -> CompressedModel:
-    """The shortest file for this model; equal models give equal bytes.
+    """The file of this model; equal models give equal bytes.
 
     Raises
     ------
-    ValueError : a parameter is not float32, or an entry off its mask is not at rest.
+    ValueError : a parameter is not float32, an entry off its mask is not at rest, or the model's configuration
+        does not rebuild it.
     """
-    _check_rebuilds(model)
     facts, content = {}, []
     for name, parameter in model.parameters.items():
         its_facts, streams = _encode_parameter(parameter)
@@ -123,12 +122,16 @@ def compress(model: Model) -> CompressedModel:
     buffers = [Raw(buffer.dtype.name).encode(buffer.ravel()) for buffer in model.buffers.values()]
     sections = {"parameters": b"".join(content), "buffers": b"".join(buffers)}
     data = fileformat.encode(KIND, {"model": model.config(), "parameters": facts}, sections)
-    return CompressedModel(data, model.name, max(MAX_VALUES, model.size))
+    compressed = CompressedModel(data, model.name, max(MAX_VALUES, model.size))
+    _check_same(model, compressed.model())
+    return compressed
 
 
 def _encode_parameter(p: Parameter) -> tuple[dict[str, Any], bytes]:
     """Facts that differ from the default, and the bytes of mask and values."""
     values, mask = np.ascontiguousarray(p.value()).ravel(), p.mask
+    if values.dtype != np.float32:
+        raise ValueError(f"{p.name} is {values.dtype}: files hold float32; build the model with dtype=np.float32")
     if mask is not None:
         mask = mask.ravel()
         if (values.view(np.uint32) != p.rest().ravel().view(np.uint32))[~mask].any():
@@ -137,20 +140,19 @@ def _encode_parameter(p: Parameter) -> tuple[dict[str, Any], bytes]:
     return ({"rest": p.rest_scale} if p.rest_scale else {}) | facts, content
 
 
-def _check_rebuilds(model: Model) -> None:
-    """ValueError unless the configuration gives a model whose facts and values can be laid over."""
-    for name, p in model.parameters.items():
-        if p.value().dtype != np.float32:
-            raise ValueError(f"{name} is {p.value().dtype}: files hold float32; build the model with dtype=np.float32")
-    rebuilt = Model.from_config(model.config())
-    ours = {name: (p.shape, p.init) for name, p in model.parameters.items()}
-    theirs = {name: (p.shape, p.init) for name, p in rebuilt.parameters.items()}
-    if ours != theirs:
-        raise ValueError(f"{model.name}: Model.from_config(model.config()) gives other parameters than the model has")
-    ours = {name: (b.shape, b.dtype) for name, b in model.buffers.items()}
-    theirs = {name: (b.shape, b.dtype) for name, b in rebuilt.buffers.items()}
-    if ours != theirs or any(dtype not in BUFFER_DTYPES for _, dtype in ours.values()):
-        raise ValueError(f"{model.name}: buffers {ours} must be {theirs} as made by their layers, of {BUFFER_DTYPES}")
+def _check_same(ours: Model, theirs: Model) -> None:
+    """ValueError unless all parameters, their facts and the buffers are the same to the bit."""
+    parameters, buffers = theirs.parameters, theirs.buffers
+    same = {name: name in parameters and _same(p, parameters[name]) for name, p in ours.parameters.items()}
+    same |= {name: b.tobytes() == buffers[name].tobytes() for name, b in ours.buffers.items()}
+    if not all(same.values()):
+        different = ", ".join(name for name in same if not same[name])
+        raise ValueError(f"{ours.name}: Model.from_config(model.config()) does not rebuild {different}")
+
+
+def _same(ours: Parameter, theirs: Parameter) -> bool:
+    facts = [(p.shape, p.rest_scale, p.mask is None or p.mask.tobytes()) for p in (ours, theirs)]
+    return facts[0] == facts[1] and ours.value().tobytes() == theirs.value().tobytes()
 
 
 def _decode(data: bytes, name: str, max_values: int) -> tuple[Model, list[dict[str, Any]]]:

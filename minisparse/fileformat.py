@@ -24,14 +24,16 @@ HEADER_CAP = 1 << 24
 """Bytes of the inflated header, at most."""
 
 VOCABULARY = (
-    b'"codebook",{}],"bytes":["mask":["bitmap",{}],"bytes":["GroupNorm",{"channels":,"groups":["Concat",{"Dropout",{'
-    b'"p":0.5}["Residual",{"shortcut":["AvgPool2d",{"MaxPool2d",{"kernel":2}],"flatten":["Flatten",{}],"conv1":['
-    b'"Conv2d",{"inputs":16,"outputs":32,"kernel":3,"stride":2,"padding":1,"bias":false}],"bn1":["BatchNorm",'
-    b'{"channels":32}],"relu2":["ReLU",{}],"fc2":["Linear",{"inputs":300,"outputs":100}]}}],"input":[3,32,32],'
-    b'"seed":0},"parameters":{"conv1.weight":{"mask":["gaps",{"width":5}],"values":["codebook",{}],"rest":1.0,'
-    b'"fc1.weight":{"mask":["gaps",{"width":6}],"rest":1.0,"bytes":["checkpoint","model","sections":[["parameters",'
-    b'["buffers",0]],"header":{"model":{"name":"lenet-300-100","net":["Sequential",{"layers":{"fc1":["Linear",'
-    b'{"inputs":784,"outputs":'
+    b'"norm":["GroupNorm",{"groups":8,"channels":["Concat",{"body":["AvgPool2d",{"kernel":2}["Tanh",{}'
+    b'"shortcut":["PaddedShortcut",{"outputs":32}],"block1":["Residual",{"body":"dropout":["Dropout",{"p":0.3}],'
+    b'"pool":["GlobalAvgPool",{}],"norm2":["BatchNorm",{"channels":16}],"relu2":["ReLU",{}],'
+    b'"stride":2,"padding":1,"bias":false,"gain":2.0}],"conv1":["Conv2d",{"inputs":3,"outputs":16,"kernel":5}],'
+    b'"pool1":["MaxPool2d",{"kernel":2}],"flatten":["Flatten",{}],"fc1":["Linear",{"inputs":784,"outputs":300}],'
+    b'"relu1":["ReLU",{}],"fc2":["Linear",{"inputs":300,"outputs":100}],"fc3":["Linear",{"inputs":100,"outputs":10}]}],'
+    b'"input":[3,32,32],"seed":0},"parameters":{"conv1.weight":{"mask":["bitmap",{}],"bytes":[0,'
+    b'"bias":{"values":["codebook",{}],"bytes":[0,7]},"fc1.weight":{"rest":1.0,"mask":["gaps",{"width":3}],'
+    b'"values":["codebook",{}],"bytes":[{"kind":"checkpoint"{"kind":"model","sections":[["parameters",0],["buffers",0]],'
+    b'"header":{"model":{"name":"lenet-300-100","net":["Sequential",{"layers":{'
 )
 """Deflate's preset dictionary in version 1: what headers are likely to say, the likeliest last."""
 
@@ -69,7 +71,7 @@ def encode(kind: str, header: dict[str, Any], sections: dict[str, bytes | memory
     head = {"kind": kind, "sections": lengths, "header": header}
     try:
         text = json.dumps(head, separators=(",", ":"), allow_nan=False).encode()
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise ValueError(f"header must hold plain JSON values: {error}") from error
     if len(text) > HEADER_CAP:
         raise ValueError(f"header takes {len(text)} bytes, more than {HEADER_CAP}: move its arrays into sections")

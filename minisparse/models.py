@@ -227,8 +227,8 @@ def _per_stage(name: str, depth: int, other: int, each: int) -> int:
 
 
 def _scaled(size: int, width: float) -> int:
-    if not width > 0:
-        raise ValueError(f"width={width} must be positive")
+    if not size * width > 0:
+        raise ValueError(f"a hidden size of {size} times width={width} must be positive")
     return max(1, round(size * width))
 
 

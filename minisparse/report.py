@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 GAP = "  "
-NARROWEST = 12
-"""Characters that a text column keeps, however narrow the terminal."""
+NARROWEST = 16
+"""Characters that a text column always keeps."""
 
 
 @dataclass
@@ -36,8 +36,8 @@ class Report:
     def text(self, width: int = 100) -> str:
         """Aligned columns within `width` characters, then summary and notes.
 
-        Long text is shortened in its middle first; columns that still do not fit continue in a
-        second table, under the first column once more.
+        Long text is shortened in its middle where that makes all columns fit; where not, they continue
+        in a second table, beside the first column once more.
         """
         parts = []
         if self.rows:
@@ -79,12 +79,7 @@ def _tables(columns: list[str], rows: list[dict], width: int) -> list[list[str]]
     numeric = {column: _is_numeric(rows, column) for column in columns}
     cells = {column: [_show(row.get(column)) for row in rows] for column in columns}
     widths = {column: max(len(_show(column)), *map(len, cells[column])) for column in columns}
-
-    while sum(widths.values()) + len(GAP) * (len(columns) - 1) > width:
-        widest = max((c for c in columns if not numeric[c]), key=widths.get, default=None)
-        if widest is None or widths[widest] <= NARROWEST:
-            break
-        widths[widest] -= 1
+    widths = _narrowed(widths, [column for column in columns if not numeric[column]], width)
 
     tables = []
     for part in _parts(columns, widths, width):
@@ -92,6 +87,19 @@ def _tables(columns: list[str], rows: list[dict], width: int) -> list[list[str]]
         lines += [[cells[column][i] for column in part] for i in range(len(rows))]
         tables.append([_line(part, line, widths, numeric) for line in lines])
     return tables
+
+
+def _narrowed(widths: dict[str, int], texts: list[str], width: int) -> dict[str, int]:
+    """Widths with text columns shortened, the widest first, until all fit or each has at most half the width."""
+    narrowed, over = dict(widths), sum(widths.values()) + len(GAP) * (len(widths) - 1) - width
+    while over > 0:
+        widest = max(texts, key=narrowed.get, default=None)
+        if widest is None or narrowed[widest] <= NARROWEST:
+            break
+        narrowed[widest] -= 1
+        over -= 1
+    limit = max(NARROWEST, width // 2)
+    return narrowed if over <= 0 else widths | {c: min(widths[c], limit) for c in texts}
 
 
 def _line(columns: list[str], cells: list[str], widths: dict[str, int], numeric: dict[str, bool]) -> str:

@@ -83,6 +83,7 @@ def test_every_truncation_is_refused():
             cifar.parse(BATCH[:length])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the standard library's, of escapes in changed strings
 @settings(max_examples=300)
 @given(st.data())
 def test_a_changed_byte_is_refused_or_still_gives_pixels_and_labels(data):
@@ -146,6 +147,7 @@ def test_no_instruction_reaches_code(tmp_path, monkeypatch, instructions):
     [
         (b"", "not a CIFAR batch"),
         (b"not a pickle", "not a CIFAR batch"),
+        (BATCH.replace(b"numpy.core.multiarray\n_reconstruct", b"posix\nsystem"), "instruction GLOBAL posix system"),
         (BATCH + b".", "nothing after"),
         (numbers([1]) + b".", "one dictionary"),
         (table((b"labels", numbers([1]))), "'data'"),

@@ -92,7 +92,8 @@ def _model(layer, shape):
 
 @pytest.mark.parametrize("method", ["central", "complex"])
 @pytest.mark.parametrize(
-    ("layer", "shape", "training"), [(WrongInput(), (5,), True), (WrongWeight(5, 4), (5,), True), (WrongEval(2), (2, 3, 3), False)]
+    ("layer", "shape", "training"),
+    [(WrongInput(), (5,), True), (WrongWeight(5, 4), (5,), True), (WrongEval(2), (2, 3, 3), False)],
 )
 def test_a_wrong_gradient_is_found(layer, shape, training, method):
     assert check_gradients(_model(layer, shape), training=training, method=method) > 1e-5

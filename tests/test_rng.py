@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minisparse._core import rng as kernel
 
 from minisparse import rng
+from minisparse._core import rng as kernel
 
 M = 2**32
 KEY = 0x0123456789ABCDEF

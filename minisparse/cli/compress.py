@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from minisparse.cli.common import open_model
-from minisparse.compressed import CompressedModel, compress
+from minisparse.compressed import compress
 from minisparse.report import Report
 
 HELP = "write a model as a small file"
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     model = open_model(args.model)
-    compress(model).save(args.out)
-    summary = CompressedModel.load(args.out, max_values=model.size).summary()
+    compressed = compress(model)
+    compressed.save(args.out)
+    summary = compressed.summary()
     return Report([{"model": model.name, **summary}], summary, [f"Wrote {args.out}."])

@@ -26,9 +26,6 @@ def pack_fixed(words: np.ndarray, width: int) -> bytes:
 
 def unpack_fixed(data: bytes, width: int, count: int) -> np.ndarray:
     """(count,) uint32; ValueError unless data holds exactly `count` words and zeros after them."""
-    expected = (count * width + 7) // 8
-    if len(data) != expected:
-        raise ValueError(f"{count} words of {width} bits take {expected} bytes, not {len(data)}")
     check_padding(data, count * width)
     bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * width).reshape(count, width)
     words = np.zeros(count, np.uint32)

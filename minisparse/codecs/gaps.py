@@ -68,7 +68,7 @@ def to_symbols(places: np.ndarray, width: int) -> np.ndarray:
 def from_symbols(symbols: np.ndarray, width: int, count: int) -> np.ndarray:
     """Places (K,) int64 < count; ValueError if the symbols say otherwise, or end in a filler."""
     filler = 1 << width
-    if symbols.max(initial=0) > filler or symbols[-1:] == filler:
+    if symbols.max(initial=0) > filler or (symbols[-1:] == filler).any():
         raise ValueError(f"gaps of {width} bits must be at most {filler} and not end in a filler")
     # a gap z passes z entries and the kept one, a filler 2^B entries
     places = np.cumsum(symbols.astype(np.int64) + (symbols != filler)) - 1

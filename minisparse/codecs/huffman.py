@@ -63,9 +63,9 @@ class Huffman(Codec):
             return bits.unpack_fixed(data[start:], parameter, count)
         if mode == ONE and parameter < 2**32 and start == len(data):
             return np.full(count, parameter, np.uint32)
-        payload = start + (parameter + 1) // 2
-        if mode != HUFFMAN or payload > len(data):
+        if mode != HUFFMAN:
             raise ValueError(f"symbols start with mode {mode}, parameter {parameter}, which announce no valid coding")
+        payload = start + (parameter + 1) // 2
         lengths = bits.unpack_fixed(data[start:payload], 4, parameter).astype(np.int64)
         if not lengths[-1:].any():
             raise ValueError("the last symbol of a Huffman table must occur")

@@ -72,7 +72,7 @@ def decode(facts: dict[str, Any], stream: Stream, count: int) -> Decoded:
     ------
     ValueError : facts and streams do not describe one.
     """
-    if not set(facts) <= {"mask", "values", "bytes"} or ("bytes" in facts) != (len(facts) > 1):
+    if not set(facts) <= {"mask", "values", "bytes"} or ("bytes" in facts) != bool(facts.keys() - {"bytes"}):
         raise ValueError(f"facts {sorted(facts)} must be 'mask' or 'values' or both with 'bytes', or none")
     mask_bytes, entry_bytes = facts.get("bytes", (0, 4 * count))
     places = stream.take(mask_bytes)

@@ -4,7 +4,8 @@
 
 * Weights are read from DRAM once an inference, in the form in which they are stored: the bytes of a
   file where they are given, else float32 (4 P) without a mask and CSR with one, which is what the
-  sparse store holds: 4 K values, 4 K column indices, 4 (O + 1) row borders.
+  sparse store holds: 4 K values, 4 K column indices, 4 (O + 1) row borders. Buffers, such as a
+  normalisation's running means, are read with them.
 * The input is read once and the output written once, in float32. Activations between layers stay on
   the chip: an on-chip buffer large enough for them is an assumption. What moves inside the chip (SRAM,
   registers, decoding of a compressed file) is not counted.
@@ -41,7 +42,7 @@ def inference(model: Model, stored_bytes: dict[str, int] | None = None, table: E
 
     Parameters
     ----------
-    stored_bytes : {parameter's name: bytes in a file}; those left out are counted as they are held
+    stored_bytes : {name of a parameter or buffer: bytes in a file}; those left out are counted as they are held
     table : EnergyTable, default 45 nm
 
     Returns
@@ -54,14 +55,16 @@ def inference(model: Model, stored_bytes: dict[str, int] | None = None, table: E
     ValueError : stored_bytes names an unknown parameter, or a negative size.
     """
     table = EnergyTable() if table is None else table
-    stored_bytes = {} if stored_bytes is None else stored_bytes
-    for name, size in stored_bytes.items():
-        if name not in model.parameters or size < 0:
-            raise ValueError(f"stored_bytes[{name!r}]={size} names no parameter of {model.name}, or is negative")
+    stored = {name: held_bytes(p) for name, p in model.parameters.items()}
+    stored |= {name: buffer.nbytes for name, buffer in model.buffers.items()}
+    for name, size in (stored_bytes or {}).items():
+        if name not in stored or size < 0:
+            raise ValueError(f"stored_bytes[{name!r}]={size} must be the bytes, >= 0, of a tensor of {model.name}")
+        stored[name] = size
     rows = [_row(table, "input", "", dram_bytes=WORD * prod(model.input_shape))]
     for path, layer, shape in model.net.named_shapes(model.input_shape):
-        if layer.params or layer.macs(shape):
-            rows.append(_layer_row(table, path, layer, shape, stored_bytes))
+        if layer.params or layer.buffers or layer.macs(shape):
+            rows.append(_layer_row(table, path, layer, shape, stored))
     rows.append(_row(table, "output", "", dram_bytes=WORD * prod(model.output_shape)))
     return rows
 
@@ -97,19 +100,20 @@ def effective_macs(layer: Layer, shape: tuple[int, ...]) -> int:
     return layer.macs(shape) * used // size if size else layer.macs(shape)
 
 
-def _layer_row(table: EnergyTable, path: str, layer: Layer, shape: tuple[int, ...], stored_bytes: dict) -> dict:
+def _layer_row(table: EnergyTable, path: str, layer: Layer, shape: tuple[int, ...], stored: dict[str, int]) -> dict:
     parameters = layer.params.values()
-    stored = sum(stored_bytes[p.name] if p.name in stored_bytes else held_bytes(p) for p in parameters)
+    tensors = [f"{path}.{name}".lstrip(".") for name in (*layer.params, *layer.buffers)]
+    stored_bytes = sum(stored[name] for name in tensors)
     return _row(
         table,
         path or type(layer).__name__,
         type(layer).__name__,
         weights=sum(p.size for p in parameters),
         kept=sum(p.kept for p in parameters),
-        stored_bytes=stored,
+        stored_bytes=stored_bytes,
         macs=effective_macs(layer, shape),
         regenerations=sum(map(regenerations, parameters)),
-        dram_bytes=stored,
+        dram_bytes=stored_bytes,
     )
 
 

@@ -68,7 +68,7 @@ class MaxPool2d(_Window, Layer):
         winner = np.zeros(y.shape, np.int32)
         for place, tap in enumerate(taps, start=1):
             better = (tap.real > y.real) | np.isnan(tap)
-            winner[better] = place
+            np.copyto(winner, place, where=better)
             np.copyto(y, tap, where=better)
         return y, (winner, x.shape)
 

@@ -25,7 +25,9 @@ class Geometry:
             for size, kernel in zip((height, width), self.kernel, strict=True)
         )
         if min(sizes) < 1:
-            raise ValueError(f"kernel {self.kernel} with padding {self.padding} does not fit a {height} x {width} image")
+            raise ValueError(
+                f"kernel {self.kernel} with padding {self.padding} does not fit a {height} x {width} image"
+            )
         return sizes
 
     def windows(self, padded: np.ndarray) -> np.ndarray:
@@ -39,7 +41,7 @@ class Geometry:
         if self.kernel == (1, 1) and self.stride == 1 and self.padding == 0:
             return x.reshape(c, h * w * n)
         ho, wo = self.output_size(h, w)
-        return self.windows(self.pad(x)).reshape(-1, ho * wo * n)
+        return self.windows(self.pad(x)).reshape(c * self.kernel[0] * self.kernel[1], ho * wo * n)
 
     def fold(self, columns: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
         """The transpose of unfold: sums columns back onto an image of this shape (C, H, W, N)."""

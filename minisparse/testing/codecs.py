@@ -42,7 +42,7 @@ def check_codec(codec: Codec, array: np.ndarray) -> None:
 def _check_config(codec: Codec, data: bytes, array: np.ndarray) -> None:
     again = Codec.from_config(json.loads(json.dumps(codec.to_config(), allow_nan=False)))
     _expect(again == codec and type(again) is type(codec), f"{codec}: came back from its configuration as {again}")
-    _expect(_same(again.decode(data, len(array)), array), f"{codec}: decodes otherwise when made from its configuration")
+    _expect(_same(again.decode(data, len(array)), array), f"{codec}: decodes otherwise from its configuration")
 
 
 def _decode(codec: Codec, data: bytes, count: int) -> np.ndarray | None:

@@ -15,7 +15,9 @@ from minisparse.testing import check_layer
 
 OURS = [cls for cls in Layer.registry.values() if cls.__module__.startswith("minisparse.")]
 EXAMPLES = [
-    pytest.param(layer, shape, id=f"{cls.__name__}-{i}") for cls in OURS for i, (layer, shape) in enumerate(cls.examples())
+    pytest.param(layer, shape, id=f"{cls.__name__}-{i}")
+    for cls in OURS
+    for i, (layer, shape) in enumerate(cls.examples())
 ]
 
 
@@ -182,7 +184,14 @@ def test_an_option_a_shortcut_keeps_every_second_pixel_and_adds_channels_of_zero
 
 def test_gradients_pass_through_a_deep_mixture_of_layers():
     block = nn.Residual(nn.Sequential([nn.BatchNorm(4), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.Dropout(0.3)]))
-    net = [nn.Conv2d(2, 4, 3), block, nn.MaxPool2d(2), nn.Concat(nn.Conv2d(4, 2, 1)), nn.GlobalAvgPool(), nn.Linear(6, 3)]
+    net = [
+        nn.Conv2d(2, 4, 3),
+        block,
+        nn.MaxPool2d(2),
+        nn.Concat(nn.Conv2d(4, 2, 1)),
+        nn.GlobalAvgPool(),
+        nn.Linear(6, 3),
+    ]
     model = Model("deep", nn.Sequential(net), (2, 8, 8), dtype=np.float64)
     for training in (False, True):
         assert check_gradients(model, training=training, method="complex") < 1e-12
