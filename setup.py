@@ -41,6 +41,7 @@ class BuildWithWhatTheCompilerHas(build_ext):
             wanted.append("-march=native")
         flags = [flag for flag in wanted if self.compiles_with(flag)]
         for extension in self.extensions:
+            extension.optional = True  # said here, since cythonize forgets it
             extension.extra_compile_args += flags
             extension.extra_link_args += [flag for flag in flags if flag == "-fopenmp"]
         super().build_extensions()
@@ -59,13 +60,14 @@ class BuildWithWhatTheCompilerHas(build_ext):
 
 def kernels():
     for source in sorted(Path("_core").glob("*.pyx")):
-        yield Extension(f"minisparse._core.{source.stem}", [str(source)], optional=True)
+        yield Extension(f"minisparse._core.{source.stem}", [str(source)])
 
 
 setup(
     packages=[*find_packages(include=["minisparse", "minisparse.*"]), "minisparse._core", "minisparse.datasets"],
     package_dir={"minisparse._core": "_core", "minisparse.datasets": "datasets"},
     package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxd", "*.h"]},
+    include_package_data=False,  # what stands above, and no more
     # force: a change of flavour changes the C code of a source that has not changed
     ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=True),
     cmdclass={"build_ext": BuildWithWhatTheCompilerHas},

@@ -97,6 +97,10 @@ class CompressedModel:
         """A row for each part of the file, in its order; `bytes` sum to `file_bytes` exactly."""
         return [dict(row) for row in self._rows]
 
+    def bytes_by_tensor(self) -> dict[str, int]:
+        """Bytes of each parameter and buffer in the file, by name."""
+        return {row["name"]: row["bytes"] for row in self._rows if row["size"] is not None}
+
     def summary(self) -> dict[str, Any]:
         """kept and density of the parameters, file_bytes, and ratio = dense_bytes / file_bytes."""
         rows = [row for row in self._rows if row["kept"] is not None]

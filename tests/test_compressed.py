@@ -132,6 +132,9 @@ def test_ledger_sums_to_the_file_exactly(model):
         assert row["shape"] is None or row["mask_bytes"] + row["value_bytes"] == row["bytes"]
     assert [row["name"] for row in rows] == ["(header)", *model.parameters, *model.buffers, "(checksum)"]
     assert compressed.dense_bytes == 4 * (model.size + 3 + 4 + 1)
+    by_tensor = compressed.bytes_by_tensor()
+    assert list(by_tensor) == [*model.parameters, *model.buffers]
+    assert sum(by_tensor.values()) == compressed.file_bytes - rows[0]["bytes"] - rows[-1]["bytes"]
 
 
 @given(MODELS)
