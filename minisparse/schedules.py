@@ -11,7 +11,7 @@ def constant(u: float) -> float:
     return 1.0
 
 
-def step(u: float, drops: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1) -> float:
+def step(u: float, drops: tuple[float, ...] = (0.8, 0.93), factor: float = 0.1) -> float:
     """factor^(number of drops passed)."""
     return factor ** sum(u >= drop for drop in drops)
 

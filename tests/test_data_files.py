@@ -63,9 +63,21 @@ def test_a_folder_may_hold_the_files_or_a_folder_of_the_name(tmp_path):
 def test_places_are_looked_in_in_the_documented_order(tmp_path, monkeypatch):
     monkeypatch.setenv("MINISPARSE_DATA", str(tmp_path / "environment"))
     in_order = [tmp_path / "folder", tmp_path / "environment", tmp_path / "shared" / "datasets", tmp_path / "cache"]
+    for root in in_order:
+        root.mkdir(parents=True)
     for root in reversed(in_order):
         write(root / "toy")
         assert locate(TOY, tmp_path / "folder").path == root / "toy"
+
+
+@pytest.mark.parametrize("name", ["toy", "digits"])
+def test_a_folder_that_does_not_exist_is_named(name, tmp_path, monkeypatch):
+    absent = tmp_path / "absent"
+    with pytest.raises(ValueError, match=f"folder={absent} does not exist: create it"):
+        load(name, absent)
+    monkeypatch.setenv("MINISPARSE_DATA", str(absent))
+    with pytest.raises(ValueError, match=f"MINISPARSE_DATA={absent} does not exist"):
+        load(name)
 
 
 def test_a_place_with_a_file_missing_is_passed_over(tmp_path, monkeypatch):

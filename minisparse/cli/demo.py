@@ -108,19 +108,21 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     # Okabe and Ito's palette, which colour-blind readers can tell apart
     for row, colour, marker in zip(rows, ("#000000", "#E69F00", "#0072B2"), "osD", strict=True):
-        kib = row["file_bytes"] / 1024
-        axes.plot(kib, row["test_error"], marker, color=colour, markersize=9)
-        label = f"  {row['method']}\n  {row['kept']:,} values"
-        axes.annotate(label, (kib, row["test_error"]), va="center", color=colour)
+        kib, error = row["file_bytes"] / 1024, row["test_error"]
+        label = f"{row['method']}: {row['kept']:,} values, {kib:,.1f} KiB"
+        style = {"color": colour, "marker": marker, "markerfacecolor": "none", "markeredgewidth": 2, "linestyle": "none"}
+        axes.errorbar(kib, error, yerr=row["spread"] / 2, capsize=4, markersize=10, label=label, **style)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("size of the file (KiB)")
-    axes.set_ylabel("test error (%)")
+    axes.set_ylabel("test error (%), mean and spread over seeds")
     axes.set_title("The same network, stored three ways")
-    axes.set_ylim(0, 1.4 * max(row["test_error"] for row in rows) + 0.5)
-    axes.margins(x=0.35)
+    axes.set_ylim(0, 1.6 * max(row["test_error"] for row in rows) + 0.5)
+    axes.margins(x=0.2)
     axes.grid(alpha=0.3, which="both")
+    axes.legend(loc="upper right")
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -77,11 +77,19 @@ def _remedy(source: Source) -> str:
 
 def roots(folder: Folder = None) -> list[Path]:
     """Folders to look in: `folder`, $MINISPARSE_DATA, ../shared/datasets beside the checkout and beside the
-    working directory, and the cache of downloads."""
-    named = [folder, os.environ.get("MINISPARSE_DATA")]
+    working directory, and the cache of downloads.
+
+    Raises
+    ------
+    ValueError : a folder is named that does not exist.
+    """
+    named = {"folder": folder, "MINISPARSE_DATA": os.environ.get("MINISPARSE_DATA")}
+    for name, path in named.items():
+        if path and not Path(path).is_dir():
+            raise ValueError(f"{name}={path} does not exist: create it, or leave it out to look in the usual places")
     beside = [Path(__file__).resolve().parents[2], Path.cwd()]
     shared = [path.parent / "shared" / "datasets" for path in beside]
-    return list(dict.fromkeys([*(Path(path) for path in named if path), *shared, cache()]))
+    return list(dict.fromkeys([*(Path(path) for path in named.values() if path), *shared, cache()]))
 
 
 def cache() -> Path:
@@ -97,9 +105,10 @@ def locate(source: Source, folder: Folder = None) -> Place | None:
     A root may hold the files itself or in a folder with the data set's name. Files that lie in a root itself
     and belong to another known data set (MNIST and its successors share file names) are passed over.
     """
+    places = roots(folder)
     if not source.mirrors:
         return Place(source, importlib.resources.files("minisparse.datasets").joinpath(source.name))
-    for root in roots(folder):
+    for root in places:
         for holder in (root / source.name, root):
             for path in _candidates(source, holder):
                 if path.is_file() or _holds(source, path, strict=holder == root):
@@ -147,6 +156,7 @@ def _fetch(source: Source, file: File, target: Path) -> None:
     import pooch
 
     failures = []
+    pooch.get_logger().setLevel("ERROR")  # what fails is said once, below
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_SECONDS)
     for mirror in source.mirrors:
         try:

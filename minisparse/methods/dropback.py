@@ -46,7 +46,7 @@ class DropBack(Budgeted):
     """
 
     name: ClassVar[str] = "dropback"
-    recipe: ClassVar[dict[str, Any]] = {"lr": 0.4, "momentum": 0.0}
+    recipe: ClassVar[dict[str, Any]] = {"lr": 0.4, "momentum": 0.0, "batch": 50, "schedule": "step"}
 
     freeze: float = setting(1.0, "progress in [0, 1] after which the stored set no longer changes")
     decay: float = setting(1.0, "factor a step on the initial values of what is not stored, in (0, 1]")
