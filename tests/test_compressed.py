@@ -165,7 +165,7 @@ def golden_model():
 def test_a_file_of_version_1_is_read_for_ever():
     loaded = CompressedModel(bytes.fromhex(GOLDEN))
     assert_same(golden_model(), loaded.model())
-    codecs = {row["mask_codec"] for row in loaded.ledger()} | {row["value_codec"] for row in loaded.ledger()}
+    codecs = {row["codec"] for row in loaded.ledger()}
     assert {codec.split()[0] for codec in codecs if codec} == {"gaps", "bitmap", "raw", "codebook"}
     streams = [row["bytes"] for row in loaded.ledger()[1:-1]]
     assert streams == [row["bytes"] for row in compress(golden_model()).ledger()[1:-1]]
@@ -197,13 +197,13 @@ def test_few_levels_cost_their_entropy_and_many_cost_four_bytes():
     model = network(sizes=(100, 100), buffers=False)
     p = model.parameters["z0.weight"]
     # fresh weights are sums of four bytes: 1,021 levels at most
-    assert compress(model).ledger()[1]["value_codec"] == "codebook"
+    assert compress(model).ledger()[1]["codec"] == "codebook"
     p.store.values[...] = np.random.default_rng(0).normal(size=p.shape)
     assert compress(model).ledger()[1]["value_bytes"] == 40_000
     p.store.values[...] = np.where(np.arange(10_000).reshape(100, 100) % 4, 0.5, -0.25)
     row = compress(model).ledger()[1]
     # ten header bytes, and a bit a weight: Huffman's least
-    assert row["value_codec"] == "codebook" and 1250 <= row["value_bytes"] <= 1250 + 16
+    assert row["codec"] == "codebook" and 1250 <= row["value_bytes"] <= 1250 + 16
 
 
 @pytest.mark.parametrize("density, codec", [(0.01, "gaps"), (0.5, "bitmap"), (0.0, "gaps"), (1.0, "gaps")])
@@ -212,7 +212,7 @@ def test_the_shorter_coding_of_the_places_is_taken(density, codec):
     p = model.parameters["z0.weight"]
     p.keep(np.random.default_rng(0).random(p.shape) < density)
     row = compress(model).ledger()[1]
-    assert row["mask_codec"].split()[0] == codec and row["mask_bytes"] <= 1250
+    assert row["codec"].split()[0] == codec and row["mask_bytes"] <= 1250
 
 
 def test_an_entry_off_the_mask_that_is_not_at_rest_is_refused():

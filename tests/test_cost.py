@@ -121,6 +121,11 @@ def test_dropback_saves_words_but_no_arithmetic():
     assert total(pruned)["macs"] == sum(p.kept for p in weights)
 
 
+def test_a_constant_at_rest_is_not_regenerated():
+    rows = inference(masked(Model("norm", nn.BatchNorm(50), (50, 2, 2)), 0.1, 1.0))
+    assert rows[1]["kept"] < rows[1]["weights"] == 100 and total(rows)["regenerations"] == 0
+
+
 def test_a_convolution_multiplies_each_kept_weight_once_an_output_pixel():
     model = Model("conv", nn.Conv2d(3, 8, 3, padding=1), (3, 10, 12))
     mask = np.zeros((8, 3, 3, 3), bool)

@@ -56,8 +56,9 @@ def test_every_column_is_shown_whatever_the_width(rows, width):
 
 
 def test_long_text_is_shortened_in_its_middle_first():
-    text = REPORT.text(60)
-    assert "fc1." in text and "_layer " in text and "..." in text and "235,200" in text
+    header, _, first, *_ = REPORT.text(60).splitlines()
+    assert header.split() == REPORT.columns
+    assert first.startswith("fc1.a_") and "_layer  " in first and "..." in first and "235,200" in first
 
 
 def test_json_is_strict_and_of_pythons_own_types():
@@ -98,3 +99,7 @@ def test_text_from_a_file_cannot_steer_the_terminal(text):
     shown = Report([{"name": text}], {"name": text}, [text]).text()
     assert all(c.isprintable() or c == "\n" for c in shown) and "\n\n" in shown
     assert len(shown.splitlines()) == 7
+
+
+def test_text_of_several_lines_stands_on_one():
+    assert Report([], {"error": "two\n\tlines"}).text() == "error: two lines"

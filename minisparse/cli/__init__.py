@@ -33,7 +33,11 @@ Neural networks on a weight budget: train one, write it to a file, read it back,
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 on failure, 2 on wrong usage, 130 on Ctrl-C."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
     try:
         report = COMMANDS[args.command].run(args)
         width = shutil.get_terminal_size((100, 24)).columns
@@ -56,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("minisparse", description=OVERVIEW, formatter_class=style)
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__, formatter_class=style)
         command.add_argument("--json", action="store_true", help="print one JSON object: command, rows, summary")

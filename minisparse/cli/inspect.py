@@ -10,6 +10,7 @@ import argparse
 from minisparse.compressed import CompressedModel
 from minisparse.report import Report
 
+COLUMNS = ("name", "shape", "kept", "density", "codec", "mask_bytes", "value_bytes", "bytes", "bits_per_weight")
 HELP = "where the bytes of a .msp file go"
 
 
@@ -19,4 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     compressed = CompressedModel.load(args.model)
-    return Report(compressed.ledger(), compressed.summary())
+    rows = [{column: row[column] for column in COLUMNS} for row in compressed.ledger()]
+    return Report(rows, compressed.summary())

@@ -28,6 +28,7 @@ METHODS = {name: cls for name, cls in Method.registry.items() if name != "compos
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "\n".join(["settings that a method brings along, unless you give others:", *_recipes()])
     parser.add_argument("--model", default="lenet-300-100", help=f"one of {', '.join(models.NAMES)}")
     parser.add_argument("--width", type=float, default=1.0, help="factor on the hidden widths (default 1)")
     add_data(parser)
@@ -37,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_settings(parser.add_argument_group("training"), TrainSettings, set())
     _add_method_settings(parser.add_argument_group("method"))
+
+
+def _recipes() -> list[str]:
+    recipes = ((name, given_by.recipe) for name, given_by in METHODS.items() if given_by.recipe)
+    return [f"  {name}: {', '.join(f'{key} {value}' for key, value in recipe.items())}" for name, recipe in recipes]
 
 
 def _add_method_settings(group) -> None:
