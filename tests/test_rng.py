@@ -235,6 +235,11 @@ def test_different_names_have_different_keys(seed, names, other_seed, others):
     assert (rng.key(seed, *names) == rng.key(other_seed, *others)) == same
 
 
+def test_a_number_is_no_digit_and_names_do_not_run_together():
+    names = [(1,), ("1",), ("a", "b"), ("ab",), ("a", "b", ""), ()]
+    assert len({rng.key(0, *n) for n in names}) == len(names)
+
+
 @pytest.mark.parametrize("seed", [-1, 2**63])
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(ValueError, match="seed"):
