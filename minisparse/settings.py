@@ -19,7 +19,8 @@ def from_config(cls: type, config: dict[str, Any]) -> Any:
     known = [f.name for f in fields(cls)]
     for name in config:
         if name not in known:
-            raise ValueError(f"{name} is no setting of {getattr(cls, 'name', cls.__name__)}; it has: {', '.join(known)}")
+            owner = getattr(cls, "name", cls.__name__)
+            raise ValueError(f"{name} is no setting of {owner}; it has: {', '.join(known) or 'none'}")
     return cls(**config)
 
 

@@ -44,7 +44,7 @@ class TrainSettings:
         check(self.batch >= 1, "batch", self.batch, "must be >= 1")
         check(0 < self.lr < float("inf"), "lr", self.lr, "must be > 0")
         check(self.optimizer in ("sgd", "adam"), "optimizer", self.optimizer, "must be 'sgd' or 'adam'")
-        check(self.schedule in schedules.SCHEDULES, "schedule", self.schedule, f"must be one of {[*schedules.SCHEDULES]}")
+        check(self.schedule in schedules.SCHEDULES, "schedule", self.schedule, f"is none of {[*schedules.SCHEDULES]}")
         check(0 <= self.warmup < 1, "warmup", self.warmup, "must lie in [0, 1)")
         check(0 <= self.smoothing < 1, "smoothing", self.smoothing, "must lie in [0, 1)")
         check(0 <= self.seed < 2**63, "seed", self.seed, "must lie in [0, 2^63)")
@@ -108,7 +108,7 @@ def fit(
     model: Model,
     data: Dataset,
     method: Method = Method(),  # noqa: B008 - frozen
-    settings: TrainSettings = TrainSettings(),  # noqa: B008 - frozen
+    settings: TrainSettings = TrainSettings(),
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = False,
@@ -139,7 +139,7 @@ def fit(
             bar.update()
             if run.step % len(run.batches) == 0:
                 row = end_epoch(run)
-                bar.set_postfix(loss=f"{row['train_loss']:.4f}", validation_error=f"{row['validation_error']:.2f} %")
+                bar.set_postfix_str(_progress_text(row, settings.epochs), refresh=False)
                 if folder:
                     folder.save(run)
         if interrupted:
@@ -223,7 +223,13 @@ def evaluate(model: Model, split: Split, batch: int = 500) -> Evaluation:
 
 
 def _bar(run: Run, shown: bool) -> tqdm:
-    return tqdm(total=run.total_steps, initial=run.step, disable=not shown, unit="step", desc=run.model.name, mininterval=0.5)
+    name = f"{run.model.name} {run.method.name}"
+    return tqdm(total=run.total_steps, initial=run.step, disable=not shown, unit="step", desc=name, mininterval=0.5)
+
+
+def _progress_text(row: dict[str, Any], epochs: int) -> str:
+    loss, error = row["train_loss"], row["validation_error"]
+    return f"epoch {row['epoch']}/{epochs}, loss {loss:.4f}, validation error {error:.2f} %"
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def given(args: argparse.Namespace, names: set[str]) -> dict[str, Any]:
 
 
 def add_data(parser: argparse.ArgumentParser, default: str | None = "digits") -> None:
-    parser.add_argument("--data", default=default, help="data set: digits (bundled), mnist, cifar10, ... or a .npz file")
+    parser.add_argument("--data", default=default, help="data set: digits (bundled), mnist, ... or a .npz file")
     parser.add_argument("--folder", help="where its files are, beside the usual places (see `minisparse data`)")
 
 

@@ -27,7 +27,7 @@ MODEL = "mnist-100-100"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="demo-output", metavar="FOLDER", help="for files and figure (default demo-output)")
+    parser.add_argument("--out", default="demo-output", metavar="FOLDER", help="of its files (default demo-output)")
     parser.add_argument("--budget", type=int, default=1500, help="stored values of the pruned networks (default 1500)")
     parser.add_argument("--epochs", type=int, default=40, help="passes over the training split (default 40)")
     parser.add_argument("--seeds", type=int, default=3, help="runs a method, with seeds 0, 1, ... (default 3)")
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> Report:
     notes = [
         f"{MODEL} on the bundled digits, mean of {args.seeds} seeds; test_error in percent (400 test images: steps of "
         "0.25), spread is max - min.",
-        "file_bytes, ratio and seconds are measured; dram_bytes and energy_uj of one inference are estimated (45 nm model).",
+        "file_bytes, ratio and seconds are measured; dram_bytes and energy_uj of one inference are estimated "
+        "(45 nm model).",
     ]
     return Report(rows, summary, notes)
 
@@ -113,8 +114,8 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     for row, colour, marker in zip(rows, ("#000000", "#E69F00", "#0072B2"), "osD", strict=True):
         kib, error = row["file_bytes"] / 1024, row["test_error"]
         label = f"{row['method']}: {row['kept']:,} values, {kib:,.1f} KiB"
-        style = {"color": colour, "marker": marker, "markerfacecolor": "none", "markeredgewidth": 2, "linestyle": "none"}
-        axes.errorbar(kib, error, yerr=row["spread"] / 2, capsize=4, markersize=10, label=label, **style)
+        hollow = {"marker": marker, "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 2}
+        axes.errorbar(kib, error, row["spread"] / 2, capsize=4, color=colour, linestyle="none", label=label, **hollow)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("size of the file (KiB)")

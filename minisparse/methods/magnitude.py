@@ -46,7 +46,8 @@ class Magnitude(Budgeted):
 
     def __post_init__(self):
         super().__post_init__()
-        check(0 <= self.begin <= self.end <= 1, "begin, end", (self.begin, self.end), "must satisfy 0 <= begin <= end <= 1")
+        check(0 <= self.end <= 1, "end", self.end, "must lie in [0, 1]")
+        check(0 <= self.begin <= self.end, "begin", self.begin, f"must lie in [0, end={self.end}]")
         check(self.every >= 1, "every", self.every, "must be >= 1")
 
     def start(self, run):
