@@ -2,7 +2,7 @@
 
     data = load("digits")
     model = build("mnist-100-100", data.input_shape, data.classes, seed=0)
-    fit(model, data, DropBack(budget=1_500), TrainSettings(lr=0.4, momentum=0.0))
+    fit(model, data, DropBack(budget=1_500))
     compress(model).save("model.msp")
 
 docs/ARCHITECTURE.md is the map.
@@ -22,7 +22,8 @@ from minisparse.data import from_arrays, load
 from minisparse.methods import Compose, DropBack, Magnitude, Method, RandomPruning
 from minisparse.model import Model
 from minisparse.models import build
-from minisparse.train import Run, TrainSettings, evaluate, fit
+from minisparse.run import Run, TrainSettings
+from minisparse.train import evaluate, fit
 
 __all__ = [
     "Compose",

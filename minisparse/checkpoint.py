@@ -22,7 +22,7 @@ from minisparse.settings import to_config
 from minisparse.stores import DenseStore, SparseStore
 
 if TYPE_CHECKING:
-    from minisparse.train import Run
+    from minisparse.run import Run
 
 
 class RunFolder:

@@ -15,7 +15,7 @@ WEIGHTS = LOW | {"stores", "params"}
 NETWORKS = WEIGHTS | {"layers", "model", "models"}
 TRAINING = NETWORKS | {"loss", "optim", "schedules", "data"}
 FILES = WEIGHTS | {"layers", "model", "codecs", "fileformat", "compressed"}
-LIBRARY = TRAINING | FILES | {"methods", "cost", "train", "checkpoint", "gradcheck"}
+LIBRARY = TRAINING | FILES | {"methods", "cost", "run", "train", "checkpoint", "gradcheck"}
 MAY_IMPORT = {
     "_core": {"_core"},
     "report": set(),
@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "compressed": FILES,
     "cost": FILES | {"cost"},
     "gradcheck": NETWORKS | {"loss"},
-    "checkpoint": LIBRARY,
+    "run": TRAINING | {"methods"},
+    "checkpoint": FILES | {"settings", "run"},
     "train": LIBRARY,
     "testing": LIBRARY | {"testing"},
     "__init__": LIBRARY,
@@ -107,7 +108,7 @@ def test_the_core_imports_numpy_and_itself_only():
 
 @pytest.mark.parametrize("part", ["layers", "optim", "compressed", "loss", "params", "codecs", "data", "model"])
 def test_no_part_below_knows_methods_or_the_loop(part):
-    assert MAY_IMPORT[part].isdisjoint({"methods", "train", "checkpoint", "cli", "report"})
+    assert MAY_IMPORT[part].isdisjoint({"methods", "run", "train", "checkpoint", "cli", "report"})
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_a_wrong_direction_is_found(part, source):
 
 
 def test_an_import_for_type_checkers_alone_has_no_direction():
-    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from minisparse.train import Run"
+    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from minisparse.run import Run"
     assert not forbidden_imports("methods", ast.parse(source))
 
 

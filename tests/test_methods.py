@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minisparse.methods import Compose, DropBack, Magnitude, Method, RandomPruning
+from minisparse.run import Run, TrainSettings
 from minisparse.testing.methods import SETTINGS, small_data, small_model
-from minisparse.train import Run, TrainSettings, fit, train_step
+from minisparse.train import fit, train_step
 
 PLAIN = TrainSettings(epochs=2, batch=10, lr=0.2, momentum=0.0, schedule="constant", seed=5)
 

@@ -11,8 +11,9 @@ import pytest
 from minisparse import schedules
 from minisparse.checkpoint import RunFolder
 from minisparse.methods import DropBack, Method
+from minisparse.run import Run, TrainSettings
 from minisparse.testing.methods import SETTINGS, small_data, small_model
-from minisparse.train import Run, TrainSettings, end_epoch, evaluate, fit, train_step
+from minisparse.train import end_epoch, evaluate, fit, train_step
 
 
 def files(folder):

@@ -19,7 +19,8 @@ from minisparse.compressed import CompressedModel, compress
 from minisparse.data import Dataset, load
 from minisparse.methods import DropBack, Magnitude, Method
 from minisparse.report import Report
-from minisparse.train import TrainSettings, evaluate, fit
+from minisparse.run import TrainSettings
+from minisparse.train import evaluate, fit
 
 HELP = "train, prune, write, read back and compare, in a minute"
 

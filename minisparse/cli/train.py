@@ -20,7 +20,8 @@ from minisparse.data import Dataset, load
 from minisparse.methods import Method
 from minisparse.model import Model
 from minisparse.report import Report
-from minisparse.train import Run, TrainSettings, evaluate, fit
+from minisparse.run import Run, TrainSettings
+from minisparse.train import evaluate, fit
 
 HELP = "train a network on a weight budget"
 

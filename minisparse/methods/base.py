@@ -25,7 +25,7 @@ from minisparse.params import Parameter
 from minisparse.settings import from_config, to_config
 
 if TYPE_CHECKING:  # the loop knows methods, methods know only what a run offers
-    from minisparse.train import Run
+    from minisparse.run import Run
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from minisparse.params import Parameter
 from minisparse.settings import check, setting
 
 if TYPE_CHECKING:
-    from minisparse.train import Run
+    from minisparse.run import Run
 
 
 @dataclass(frozen=True)

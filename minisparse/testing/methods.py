@@ -14,7 +14,8 @@ from minisparse.methods import Method
 from minisparse.methods.budget import Budgeted
 from minisparse.model import Model
 from minisparse.rng import Stream
-from minisparse.train import Run, TrainSettings, train_step
+from minisparse.run import Run, TrainSettings
+from minisparse.train import train_step
 
 SETTINGS = TrainSettings(epochs=3, batch=10, lr=0.1, momentum=0.9, weight_decay=0.01, seed=5)
 """Momentum and weight decay on purpose: both can pull a weight away from its rest value."""
