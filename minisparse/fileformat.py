@@ -173,8 +173,16 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """Put `data` in place of the file at `path`: readers see the old file or the new one, also after a crash.
 
     A failure leaves the old file as it was. Temporary files that a crash left for this path are removed.
+
+    Raises
+    ------
+    ValueError : the folder does not exist, or `path` is a folder.
     """
     path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise ValueError(f"{path} cannot be written: there is no folder {path.parent}; create it or choose another")
+    if path.is_dir():
+        raise ValueError(f"{path} cannot be written: it is a folder; name a file")
     leftover = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.tmp")
     for entry in path.parent.iterdir():
         if leftover.fullmatch(entry.name):

@@ -109,6 +109,8 @@ def test_wrong_input_gets_one_line_with_the_remedy_and_changes_nothing(trained, 
         ("evaluate", trained, "--data", "digits", "--folder", tmp_path / "absent"): "absent",
         ("inspect", trained / "log.csv"): "log.csv",
         ("compress", tmp_path, "-o", tmp_path / "m.msp"): "checkpoint.msp",
+        ("compress", trained, "-o", tmp_path / "absent" / "m.msp"): "there is no folder",
+        ("compress", trained, "-o", tmp_path): "name a file",
         ("cost", "lenet-300"): "lenet-300-100",
         ("data", "minst"): "mnist",
     }
@@ -139,6 +141,23 @@ def test_demo_ends_with_its_table_its_files_and_its_figure(tmp_path, capsys):
         assert path.stat().st_size == row["file_bytes"]
         assert CompressedModel.load(path).model().kept == row["kept"]
     assert (tmp_path / "error-against-bytes.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_wrong_flag_gets_one_line(capsys):
+    for argv in (["train", "--epochs", "x"], ["trian"], ["train", "--method", "dropbock"]):
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert main([]) == 2
+    assert "minisparse demo" in capsys.readouterr().err
+
+
+def test_cost_of_a_run_counts_what_its_sparse_stores_would_hold(trained, capsys):
+    capsys.readouterr()
+    bill = answer(capsys, "cost", trained)
+    assert bill["summary"]["kept"] == 1200
+    assert bill["rows"][-1]["dram_bytes"] == bill["summary"]["dram_bytes"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

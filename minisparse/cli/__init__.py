@@ -31,6 +31,13 @@ Neural networks on a weight budget: train one, write it to a file, read it back,
   minisparse cost model.msp"""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, where argparse puts the whole usage in front."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 on failure, 2 on wrong usage, 130 on Ctrl-C."""
     parser = _parser()
@@ -58,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("minisparse", description=OVERVIEW, formatter_class=style)
+    parser = Parser("minisparse", description=OVERVIEW, formatter_class=style)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, module in COMMANDS.items():
