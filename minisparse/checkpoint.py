@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from minisparse.run import Run
 
 
+MEMBERS = {"model", "method", "settings", "data", "step", "loss_sum", "rows", "finished"}
+MEMBERS |= {"parameters", "buffers", "optimizer"}
+"""Of a checkpoint's header."""
+
+
 class RunFolder:
     """A folder with checkpoint.msp, config.json, log.csv and log.json.
 
@@ -65,7 +70,7 @@ class RunFolder:
         """Bring a fresh run to where the checkpoint stands; False if there is none yet."""
         if not self.checkpoint.exists():
             return False
-        header, sections = fileformat.read(self.checkpoint, "checkpoint")
+        header, sections = self._read()
         for part, ours in json.loads(json.dumps(_configuration(run))).items():
             if header[part] != ours:
                 raise ValueError(
@@ -81,20 +86,22 @@ class RunFolder:
 
     def header(self) -> dict[str, Any]:
         """What the checkpoint says of its run: model, method, settings, data and the log."""
-        self._require_checkpoint()
-        return fileformat.read(self.checkpoint, "checkpoint")[0]
+        return self._read()[0]
 
     def model(self) -> Model:
         """The model as the checkpoint holds it."""
-        self._require_checkpoint()
-        header, sections = fileformat.read(self.checkpoint, "checkpoint")
+        header, sections = self._read()
         model = Model.from_config(header["model"])
         _load_model(model, header, sections)
         return model
 
-    def _require_checkpoint(self) -> None:
+    def _read(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         if not self.checkpoint.exists():
             raise ValueError(f"{self.path} holds no checkpoint.msp: it is not the folder of a run that has begun")
+        header, sections = fileformat.read(self.checkpoint, "checkpoint")
+        if not header.keys() >= MEMBERS:
+            raise fileformat.FileFormatError(f"{self.checkpoint} lacks {MEMBERS - header.keys()}: begin the run anew")
+        return header, sections
 
     def _write_for_people(self, run: Run) -> None:
         def write_json(name: str, value: Any) -> None:
@@ -161,7 +168,10 @@ def _load_parameter(p: Parameter, facts: dict[str, Any], sections: dict[str, byt
 
 
 def _load_model(model: Model, header: dict[str, Any], sections: dict[str, bytes]) -> None:
-    for name, p in model.parameters.items():
-        _load_parameter(p, header["parameters"][name], sections)
-    for name, array in model.buffers.items():
-        array[...] = _array(sections, header["buffers"][name])
+    try:
+        for name, p in model.parameters.items():
+            _load_parameter(p, header["parameters"][name], sections)
+        for name, array in model.buffers.items():
+            array[...] = _array(sections, header["buffers"][name])
+    except (KeyError, TypeError) as error:
+        raise fileformat.FileFormatError(f"the checkpoint does not fit the model {model.name}: {error}") from error

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minisparse import schedules
+from minisparse import fileformat, schedules
 from minisparse.checkpoint import RunFolder
 from minisparse.methods import DropBack, Method
 from minisparse.run import Run, TrainSettings
@@ -136,3 +136,17 @@ def test_schedules_start_at_one_and_end_where_they_say():
         assert points == sorted(points, reverse=True)
     warmed = schedules.warm_up(schedules.cosine, 0.2)
     assert [warmed(0.0), warmed(0.1), warmed(0.2), warmed(1.0)] == pytest.approx([0.0, 0.5, 1.0, 0.0])
+
+
+def test_a_checkpoint_that_describes_no_run_is_refused(tmp_path):
+    fit(small_model(), small_data(), settings=SETTINGS, out=tmp_path)
+    path = tmp_path / "checkpoint.msp"
+    header, sections = fileformat.read(path, "checkpoint")
+    for member in header:
+        fileformat.write(path, "checkpoint", {k: v for k, v in header.items() if k != member}, sections)
+        with pytest.raises(ValueError, match=member):
+            RunFolder(tmp_path).model()
+    header["parameters"] = {"fc1.weight": header["parameters"]["fc1.weight"]}
+    fileformat.write(path, "checkpoint", header, sections)
+    with pytest.raises(ValueError, match=r"does not fit the model small: .*fc1\.bias"):
+        RunFolder(tmp_path).model()

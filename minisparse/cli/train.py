@@ -21,6 +21,7 @@ from minisparse.methods import Method
 from minisparse.model import Model
 from minisparse.report import Report
 from minisparse.run import Run, TrainSettings
+from minisparse.settings import from_config
 from minisparse.train import evaluate, fit
 
 HELP = "train a network on a weight budget"
@@ -91,7 +92,7 @@ def _from_flags(args: argparse.Namespace) -> tuple[Dataset, Model, Method, Train
 
 def _from_checkpoint(args: argparse.Namespace, folder: RunFolder) -> tuple[Dataset, Model, Method, TrainSettings]:
     header = folder.header()
-    settings = TrainSettings(**header["settings"])
+    settings = from_config(TrainSettings, header["settings"])
     data = load(header["data"], args.folder, seed=settings.seed)
     return data, Model.from_config(header["model"]), Method.from_config(header["method"]), settings
 
