@@ -1,7 +1,6 @@
 """The command line as its users meet it: the whole road, kills and resumes, and wrong input."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -64,8 +63,8 @@ def test_every_value_off_the_mask_is_its_regenerated_start_value(trained):
         assert p.value()[~p.mask].tobytes() == p.init.range(0, p.size).reshape(p.shape)[~p.mask].tobytes()
 
 
-def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_that_was_not(tmp_path):
-    kills = int(os.environ.get("MINISPARSE_TEST_KILLS", "3"))
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.deep)])
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_that_was_not(tmp_path, kills):
     command = [sys.executable, "-m", "minisparse", *DROPBACK, "--epochs", str(6 * kills)]
     subprocess.run([*command, "--out", tmp_path / "whole"], check=True, stdout=subprocess.DEVNULL)
     stopped, rng = tmp_path / "stopped", random.Random(kills)
