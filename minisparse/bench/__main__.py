@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 from minisparse.bench import BENCHES
 from minisparse.bench.run import run
@@ -18,6 +19,8 @@ def main() -> None:
         result = run(BENCHES[args.name], args.quick, args.threads, not args.quiet)
     except (ValueError, ArithmeticError, OSError, MemoryError) as error:
         result = {"error": str(error) or type(error).__name__}
+    except KeyboardInterrupt:  # the process that waits for this one was stopped too, and says so
+        sys.exit(130)
     print(json.dumps(result))
 
 

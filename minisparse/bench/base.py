@@ -66,6 +66,6 @@ def normal(name: str, *shape: int) -> np.ndarray:
 def places(name: str, size: int, count: int) -> np.ndarray:
     """`count` of `size` flat indices, increasing, one in each of `count` equal stretches: (count,) int64."""
     # stretch j is [j size / count, (j + 1) size / count); nothing of length `size` is held
-    borders = np.arange(count + 1, dtype=np.int64) * size // count
+    borders = np.arange(count + 1, dtype=np.int64) * size // max(count, 1)
     within = Stream(SEED, "bench", name).uniform(count) * np.diff(borders)
     return borders[:-1] + within.astype(np.int64)

@@ -9,6 +9,7 @@ stored entries, and every product regenerates the other weights as it needs them
 import json
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,11 @@ LR = 0.1
 
 def stores_on_budget(sizes: tuple[int, ...], budget: int) -> list[SparseStore]:
     """A store a layer, its share of the budget proportional to its weights, each with He's initial values."""
-    weights = [i * o for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+    weights = np.array([inputs * outputs for inputs, outputs in pairwise(sizes)])
+    shares = np.diff(np.cumsum(weights) * budget // weights.sum(), prepend=0)
     stores = []
-    for layer, (inputs, outputs, size) in enumerate(zip(sizes[:-1], sizes[1:], weights, strict=True)):
-        index = places(f"layer{layer}", size, budget * size // sum(weights))
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
+        index = places(f"layer{layer}", inputs * outputs, int(shares[layer]))
         init = Init("normal", (2 / inputs) ** 0.5, key(0, "bench", "layer", layer))
         stores.append(SparseStore((outputs, inputs), index, init.at(index), init))
     return stores
