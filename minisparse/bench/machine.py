@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -51,6 +52,7 @@ def describe(peers: Peers) -> dict[str, Any]:
         "numpy": np.__version__,
         "minisparse": __version__,
         "kernels": BACKEND,
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
     }
     found |= {name: peers.version(name) for name in peers.found}
     pools = peers.get("threadpoolctl")

@@ -1,7 +1,8 @@
 """A benchmark in a fresh process, in which NumPy's OpenBLAS runs the fastest kernels that it has for this processor.
 
-OpenBLAS picks its kernels by the processor's name when it is loaded, and does not know every name: on some the
-default is half as fast as what it has. OPENBLAS_CORETYPE overrides it, so each choice is tried first.
+OpenBLAS picks its kernels by the processor's name when it is loaded. It does not know every name, and an
+environment may have fixed the choice for results that are the same everywhere: either can halve its speed. So
+each choice is tried first, and what the environment says is set aside, for PyTorch's libraries too.
 """
 
 import json
@@ -11,8 +12,11 @@ import sys
 from typing import Any
 
 CORETYPES = ("", "SkylakeX", "Haswell", "Zen")
-"""Tried in turn; the first is OpenBLAS's own choice. One that the processor cannot run is refused by OpenBLAS."""
+"""Tried in turn; the first is OpenBLAS's own choice. One that the processor cannot run fails, or falls back."""
 VARIABLE = "OPENBLAS_CORETYPE"
+SET_ASIDE = (VARIABLE, "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA",
+             "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # fmt: skip
+"""What would hold another library back."""
 PROBE = "from minisparse.bench.machine import peak_flops; print(peak_flops(1024))"
 
 
@@ -23,7 +27,7 @@ def run_in_child(name: str, quick: bool, threads: list[int] | None, progress: bo
     ------
     ValueError : the benchmark failed.
     """
-    tried = {} if quick or VARIABLE in os.environ else probed()
+    tried = {} if quick else probed()
     chosen = max(tried, key=tried.get, default="")
     options = ["--quick"] * quick + ["--quiet"] * (not progress)
     options += ["--threads", *map(str, threads)] if threads else []
@@ -52,5 +56,6 @@ def probed() -> dict[str, float]:
 
 
 def _environment(coretype: str) -> dict[str, str]:
-    """This process's environment with that choice."""
-    return {**os.environ, **({VARIABLE: coretype} if coretype else {})}
+    """This process's environment with that choice, and nothing else that would change kernels."""
+    kept = {name: value for name, value in os.environ.items() if name not in SET_ASIDE}
+    return kept | ({VARIABLE: coretype} if coretype else {})

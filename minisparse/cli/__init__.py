@@ -29,7 +29,8 @@ Neural networks on a weight budget: train one, write it to a file, read it back,
   minisparse compress RUN -o model.msp
   minisparse evaluate model.msp --data mnist
   minisparse inspect model.msp
-  minisparse cost model.msp"""
+  minisparse cost model.msp
+  minisparse bench spmm"""
 
 
 def main(argv: list[str] | None = None) -> int:
