@@ -19,7 +19,7 @@ class Huffman(Benchmark):
     threaded = False
     budget_s = 3.0
     notes = (
-        "Near-normal weights rounded to 2^bits levels over 5 standard deviations to either side, as trained weights "
+        "Normal weights rounded to 2^bits levels over 5 standard deviations to either side, as trained weights "
         "lie. ours takes and gives uint32 symbols, zlib (Huffman only, no matches) and zstandard (level 1) the same as "
         "bytes, constriction (range coder: no Huffman code, slightly shorter) int32 symbols, dahuffman a list.",
         "encode_vs_zlib, decode_vs_zlib: geometric mean over bits of zlib's time over ours; size_over_zlib: the mean "
@@ -69,7 +69,7 @@ class Huffman(Benchmark):
 
 
 def symbols_of(bits: int, count: int) -> np.ndarray:
-    """Near-normal weights as the numbers of their levels: (count,) uint32 < 2^bits."""
+    """Normal weights as the numbers of their levels: (count,) uint32 < 2^bits."""
     step = 2 * SPREAD / 2**bits
     return np.clip(normal("weights", count) / step + 2 ** (bits - 1), 0, 2**bits - 1).astype(np.uint32)
 

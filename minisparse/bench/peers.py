@@ -6,8 +6,6 @@ import os
 import warnings
 from types import ModuleType
 
-DISTRIBUTION = {"mkl": "sparse_dot_mkl", "sklearn": "scikit-learn"}
-"""Our name of a peer -> the package that is installed, where they differ."""
 MODULE = {"mkl": "sparse_dot_mkl", "scipy": "scipy.sparse"}
 """Our name of a peer -> what is imported, where they differ."""
 
@@ -28,7 +26,11 @@ class Peers:
         return self.found.get(name)
 
     def version(self, name: str) -> str:
-        return importlib.metadata.version(DISTRIBUTION.get(name, name))
+        """Of the package, with MKL's interface named beside it."""
+        version = importlib.metadata.version(name)
+        return (
+            f"{version} by sparse_dot_mkl {importlib.metadata.version('sparse_dot_mkl')}" if name == "mkl" else version
+        )
 
 
 def _load(name: str) -> ModuleType:

@@ -14,7 +14,7 @@ class TopK(Benchmark):
     peer_names = ("torch", "threadpoolctl")
     budget_s = 5.0
     notes = (
-        "Near-normal float32 scores. ours gives a mask, with ties settled by index; numpy_argpartition and torch "
+        "Normal float32 scores. ours gives a mask, with ties settled by index; numpy_argpartition and torch "
         "(torch.topk, unsorted) give indices; numpy_partition is our NumPy twin: a threshold, then a mask.",
         "vs_argpartition: geometric mean over k of numpy.argpartition's time over ours; vs_best_peer: the same with "
         "the fastest of all.",
