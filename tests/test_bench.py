@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from minisparse import _core
 from minisparse.bench import BENCHES, figures, machine, process
 from minisparse.bench.base import places
 from minisparse.bench.billion import stores_on_budget
@@ -142,7 +143,7 @@ def test_the_machine_is_described_without_names_of_hosts_or_folders():
     assert "/" not in json.dumps({key: value for key, value in found.items() if key != "processor"})
 
 
-@pytest.mark.parametrize("name", BENCHES)
+@pytest.mark.parametrize("name", [name for name in BENCHES if name != "quant" or hasattr(_core, "quant")])
 def test_every_benchmark_prints_its_keys_and_draws_its_figure(name, tmp_path, capsys):
     path = tmp_path / "figure.png"
     assert main(["bench", name, "--quick", "--quiet", "--json", "--figure", str(path)]) == 0
@@ -155,6 +156,22 @@ def test_every_benchmark_prints_its_keys_and_draws_its_figure(name, tmp_path, ca
     assert timed and all(row["checked"] is True for row in timed)
     assert all(value > 0 for row in timed for key, value in row.items() if key.endswith("_s"))
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_kernel_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.delattr(_core, "quant", raising=False)
+    with pytest.raises(ValueError, match=r"no kernel minisparse\._core\.quant"):
+        run(BENCHES["quant"], quick=True, progress=False)
+
+
+def test_threads_are_pinned_and_let_go():
+    pools = pytest.importorskip("threadpoolctl")
+    peers = Peers(("threadpoolctl",))
+    before = [pool["num_threads"] for pool in pools.threadpool_info()]
+    with pytest.raises(ZeroDivisionError), machine.pinned(1, peers):
+        assert {pool["num_threads"] for pool in pools.threadpool_info()} <= {1}
+        raise ZeroDivisionError
+    assert [pool["num_threads"] for pool in pools.threadpool_info()] == before
 
 
 def test_what_needs_no_peer_is_found_without_them():

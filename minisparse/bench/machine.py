@@ -30,12 +30,14 @@ def pinned(threads: int, peers: Peers) -> Iterator[None]:
     """At most this many threads in BLAS, in OpenMP (the kernels' too) and in PyTorch."""
     pools, torch = peers.get("threadpoolctl"), peers.get("torch")
     before = torch.get_num_threads() if torch else 0
-    if torch:
-        torch.set_num_threads(threads)
-    with pools.threadpool_limits(threads) if pools else nullcontext():
-        yield
-    if torch:
-        torch.set_num_threads(before)
+    try:
+        if torch:
+            torch.set_num_threads(threads)
+        with pools.threadpool_limits(threads) if pools else nullcontext():
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 def describe(peers: Peers) -> dict[str, Any]:
