@@ -18,10 +18,11 @@ class Quant(Benchmark):
     peer_names = ("torch", "threadpoolctl")
     budget_s = 5.0
     notes = (
-        "y = s round(clip(x / s, -2^(b-1), 2^(b-1) - 1)), dx = dy where x / s is inside: 16 million normal float32 "
-        "values, a quarter clipped or less. torch: fake_quantize_per_tensor_affine by its forward and backward kernels "
-        "without autograd; torch_learnable: the same with the gradient of s.",
-        "vs_torch: geometric mean over bits of the faster one's time over ours.",
+        "y = s round(clip(x / s, -2^(b-1), 2^(b-1) - 1)), dx = dy where x / s is inside, and ds: 16 million normal "
+        "float32 values, a quarter clipped or less. torch: fake_quantize_per_tensor_affine by its forward and backward "
+        "kernels without autograd, and without ds; torch_learnable: with ds.",
+        "vs_torch: geometric mean over bits of the faster one's time over ours; vs_torch_learnable: of torch_learnable "
+        "alone.",
         "copy_bandwidth_fraction: geometric mean over bits of the bytes ours moves a second (20 a value: x, y; dy, x, "
         "dx) over those of a copy in the same rounds (8 a value; NumPy's or PyTorch's, the faster one).",
     )
@@ -37,10 +38,13 @@ class Quant(Benchmark):
         x, dy = _clear_of_the_border(normal("x", values), step, low, high), normal("dy", values)
         u = x / np.float32(step)
         y = np.float32(step) * np.clip(np.rint(u), low, high)
-        expected = Expected(y), Expected(np.where((low < u) & (u < high), dy, np.float32(0)))
+        inside = (low < u) & (u < high)
+        expected = Expected(y), Expected(np.where(inside, dy, np.float32(0)))
+        terms = dy * np.where(inside, np.rint(u) - u, np.clip(u, low, high)).astype(np.float64)
+        ds = Expected(terms.sum(), values * np.finfo(np.float64).eps * np.abs(terms).sum())
         target = np.empty_like(x)
         entrants = {
-            "ours": Contestant(_ours(x, dy, step, low, high), expected, tuple),
+            "ours": Contestant(_ours(x, dy, step, low, high), (*expected, ds), tuple),
             "copy": Contestant(lambda: np.copyto(target, x), Expected(x), lambda _: target),
         }
         if torch := self.peers.get("torch"):
@@ -49,19 +53,22 @@ class Quant(Benchmark):
 
     def summary(self, rows):
         over_copy = mean_ratio(rows, COPIES)
-        return {"vs_torch": mean_ratio(rows, TORCH), "copy_bandwidth_fraction": over_copy * MOVED / COPIED}
+        return {
+            "vs_torch": mean_ratio(rows, TORCH),
+            "vs_torch_learnable": mean_ratio(rows, TORCH[1:]),
+            "copy_bandwidth_fraction": over_copy * MOVED / COPIED,
+        }
 
 
 def _ours(x, dy, step, low, high):
-    """A call that gives (y, dx) by our kernel."""
+    """A call that gives (y, dx, ds) by our kernel."""
     kernel = getattr(_core, "quant", None)
     if kernel is None:
         raise ValueError("this build has no kernel minisparse._core.quant: there is nothing to measure")
 
     def call():
         y = kernel.fake_quantise(x, step, low, high)
-        dx, *_ = kernel.fake_quantise_backward(dy, x, step, low, high)
-        return y, dx
+        return y, *kernel.fake_quantise_backward(dy, x, step, low, high)
 
     return call
 
