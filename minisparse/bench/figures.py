@@ -83,10 +83,11 @@ def _bars(axes, rows) -> None:
         times = [1e3 * (row.get(f"{name}_s") or np.nan) for row in rows]
         axes.bar(np.arange(len(rows)) + (i - (len(names) - 1) / 2) * width, times, width, color=PALETTE[i], label=name)
     axes.set(yscale="log", ylabel="time (ms)")
-    axes.set_xticks(range(len(rows)), labels, fontsize=7, rotation=45 if len(rows) > 4 else 0, ha="right")
+    turned = {"rotation": 45, "ha": "right"} if len(rows) > 4 else {}
+    axes.set_xticks(range(len(rows)), labels, fontsize=7, **turned)
     axes.grid(alpha=0.3, axis="y")
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(names), 5), frameon=False)
 
 
 def _roofline(axes, rows, names, machine) -> None:

@@ -24,8 +24,8 @@ class Quant(Benchmark):
         "vs_torch: geometric mean over bits of the faster one's time over ours; vs_torch_learnable: of torch_learnable "
         "alone.",
         "copy_bandwidth_fraction: geometric mean over bits of the bytes ours moves a second (20 a value: x, y; dy, x, "
-        "dx) over those of a copy in the same rounds (8 a value; NumPy's or PyTorch's, the faster one). The copy goes to "
-        "an array that is there already; ours makes new ones for its results, as PyTorch does.",
+        "dx) over those of a copy in the same rounds (8 a value; NumPy's or PyTorch's, the faster one). The copy goes "
+        "to an array that is there already; ours makes new ones for its results, as PyTorch does.",
     )
 
     def grid(self):
