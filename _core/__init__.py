@@ -6,12 +6,16 @@ elsewhere; both have the same names, signatures and results. `MINISPARSE_BACKEND
     auto       (default) compiled, or the twins with one warning
     compiled   compiled, or an error
     reference  the twins
+
+`MINISPARSE_NUM_THREADS` limits the threads of the compiled kernels (threads.py).
 """
 
 import os
 import pkgutil
 import warnings
 from importlib import import_module
+
+from minisparse._core import threads
 
 NAMES = sorted(m.name.removesuffix("_ref") for m in pkgutil.iter_modules(__path__) if m.name.endswith("_ref"))
 """The kernels: every `x_ref.py` of this folder."""
@@ -22,11 +26,14 @@ if _choice not in ("auto", "compiled", "reference"):
 
 
 def _select() -> str:
+    count = threads.requested()
     if _choice == "reference":
         return "reference"
     try:
-        for name in NAMES:
-            import_module(f"{__name__}.{name}")
+        with threads.lent_to_openmp(count):
+            kernels = [import_module(f"{__name__}.{name}") for name in NAMES]
+            if count is not None:
+                threads.limit([kernel.__file__ for kernel in kernels], count)
     except ImportError as missing:
         if _choice == "compiled":
             raise

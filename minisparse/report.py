@@ -22,11 +22,13 @@ class Report:
     rows : one {column: value} a line; columns stand in the order of their first appearance
     summary : {key: value} of the whole
     notes : sentences that belong beside the figures, such as assumptions
+    extra : {key: value} that only JSON shows, beside rows and summary; no key of these
     """
 
     rows: list[dict[str, Any]]
     summary: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -48,8 +50,8 @@ class Report:
         return "\n\n".join(parts)
 
     def json(self, command: str) -> str:
-        """{"command", "rows", "summary"} as strict JSON; NaN and infinities become null."""
-        content = {"command": command, "rows": self.rows, "summary": self.summary}
+        """{"command", "rows", "summary", **extra} as strict JSON; NaN and infinities become null."""
+        content = {"command": command, "rows": self.rows, "summary": self.summary, **self.extra}
         return json.dumps(_plain(content), allow_nan=False, ensure_ascii=False)
 
     def markdown(self) -> str:

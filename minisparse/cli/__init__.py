@@ -8,7 +8,7 @@ import shutil
 import sys
 
 from minisparse import __version__
-from minisparse.cli import compress, cost, data, demo, evaluate, inspect, train
+from minisparse.cli import bench, compress, cost, data, demo, evaluate, inspect, train
 
 COMMANDS = {
     "demo": demo,
@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": inspect,
     "cost": cost,
     "data": data,
+    "bench": bench,
 }
 
 OVERVIEW = """\
@@ -28,7 +29,8 @@ Neural networks on a weight budget: train one, write it to a file, read it back,
   minisparse compress RUN -o model.msp
   minisparse evaluate model.msp --data mnist
   minisparse inspect model.msp
-  minisparse cost model.msp"""
+  minisparse cost model.msp
+  minisparse bench spmm"""
 
 
 class Parser(argparse.ArgumentParser):
