@@ -123,7 +123,7 @@ def _table_order(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     order = present[np.argsort(lengths[present], kind="stable")]
     longest, shortest = int(lengths.max(initial=0)), int(lengths.min(initial=0))
     # sum_s 2^(L - l_s) = 2^L
-    valid = 0 <= shortest and longest <= LIMIT and 2 <= len(order) <= 1 << longest
+    valid = shortest >= 0 and longest <= LIMIT and 2 <= len(order) <= 1 << longest
     spans = 1 << (longest - lengths[order]) if valid else order
     if not valid or spans.sum() != 1 << longest:
         raise ValueError(f"code lengths make no complete prefix code of at most {LIMIT} bits")
@@ -172,12 +172,12 @@ def cases(generator: np.random.Generator):
     codes += [[1, 2], [1, 1, 1], [1], [], [0, 0], [16, 1], [-1, 1], [2**62, 1]]
     for lengths in map(np.array, [code or np.zeros(0, np.int64) for code in codes]):
         present = np.flatnonzero(lengths).astype(np.uint32)
-        for count in (0, 1, 5, 40, 3000):
+        for count in (0, 1, 5, 40, 5000):
             odds = 0.5 ** np.clip(lengths[present], 0, 15)
             symbols = generator.choice(present, count, p=odds / odds.sum()) if len(present) else np.zeros(count, np.uint32)
             yield "histogram", (symbols, len(lengths))
             yield "encode", (symbols, lengths)
-            for streams in (1, 4, 3):
+            for streams in (1, 8, 3):
                 parts = np.array_split(np.arange(count), np.minimum(np.arange(1, streams) * -(-count // streams), count))
                 try:
                     parts = [encode(symbols[part], lengths) for part in parts]

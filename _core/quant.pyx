@@ -18,6 +18,7 @@ from minisparse._core.quant_ref import check_codebook, check_gradient, check_ind
 cdef enum:
     LANES = 16
     CHUNK = 65536
+    BLOCK = 512  # terms in a thread's own memory; a multiple of LANES
 
 
 cdef inline floating to_integer(floating v) noexcept nogil:
@@ -85,30 +86,40 @@ cdef void backward(const floating[::1] dy, const floating[::1] x, floating step,
 cdef double backward_chunk(const floating* dy, const floating* x, int64_t n, floating step, floating low,
                            floating high, floating* dx) noexcept nogil:
     cdef double lanes[LANES]
+    cdef floating e[BLOCK]
     cdef double total = 0
-    cdef int64_t i, j, rows = n // LANES
+    cdef int64_t block, i, j, first, size, rows
     for j in range(LANES):
         lanes[j] = 0
-    for i in range(rows):
-        for j in range(LANES):
-            lanes[j] += pull_back(dy[i * LANES + j], x[i * LANES + j], step, low, high, &dx[i * LANES + j])
-    for j in range(n - rows * LANES):
-        lanes[j] += pull_back(dy[rows * LANES + j], x[rows * LANES + j], step, low, high, &dx[rows * LANES + j])
+    for block in range((n + BLOCK - 1) // BLOCK):
+        first = block * BLOCK
+        size = min(n - first, BLOCK)
+        pull_back(dy + first, x + first, size, step, low, high, dx + first, e)
+        # i * LANES + j < size <= BLOCK
+        rows = size // LANES
+        for i in range(rows):
+            for j in range(LANES):
+                lanes[j] += <double>dy[first + i * LANES + j] * <double>e[i * LANES + j]
+        for j in range(size - rows * LANES):
+            lanes[j] += <double>dy[first + rows * LANES + j] * <double>e[rows * LANES + j]
     for j in range(LANES):
         total += lanes[j]
     return total
 
 
-cdef inline double pull_back(floating dy, floating x, floating step, floating low, floating high,
-                             floating* dx) noexcept nogil:
-    """Writes the gradient of one x; returns its term of eq. 3."""
-    cdef floating v = x / step, e = to_integer(v) - v, zero = 0
-    # a NaN is in neither interval
-    e = low if v <= low else e
-    e = high if v >= high else e
-    e = e if v == v else zero
-    dx[0] = dy if (v > low) & (v < high) else zero
-    return <double>dy * <double>e
+cdef void pull_back(const floating* dy, const floating* x, int64_t n, floating step, floating low, floating high,
+                    floating* dx, floating* e) noexcept nogil:
+    """Writes the gradients of some x, and their e, eq. 3."""
+    cdef floating v, a, zero = 0
+    cdef int64_t i
+    for i in range(n):
+        v = x[i] / step
+        a = to_integer(v) - v
+        # a NaN is in neither interval
+        a = low if v <= low else a
+        a = high if v >= high else a
+        e[i] = a if v == v else zero
+        dx[i] = (dy[i] if v < high else zero) if v > low else zero
 
 
 def assign(x, codebook):
