@@ -63,7 +63,7 @@ def check_data(data: np.ndarray, width: int, count: int) -> tuple[int, int]:
         raise ValueError(f"data must be a vector of uint8, not {data.dtype} {data.shape}")
     spare = 8 * len(data) - count * width
     if count < 0 or not 0 <= spare < 8 or (spare and int(data[-1]) & ((1 << spare) - 1)):
-        raise ValueError(f"count={count} words of {width} bits and zeros after them must fill {len(data)} bytes exactly")
+        raise ValueError(f"count={count} words of {width} bits and zeros after them must fill {len(data)} bytes")
     return width, count
 
 

@@ -2,8 +2,8 @@
 
 * histogram: four tables in turn, so that equal neighbours do not wait for each other's count
 * encode: codes enter the top of a 64-bit window, three between two stores of its whole bytes
-* decode: a symbol is one look-up of at most ROOT bits in a window, which is filled once for TURNS of them; longer codes,
-  which are rare, are found by comparison with the first code of each length
+* decode: a symbol is one look-up of at most ROOT bits of a window, which is filled once for TURNS of them; longer
+  codes, which are rare, are found by comparison with the first code of each length
 * eight streams are decoded in step, eight chains of dependent look-ups in place of one
 * the fast loops run while a stream has room for all that a filled window may lead to; its rest is read byte by byte
 """
@@ -108,8 +108,10 @@ cdef inline void store(uint8_t* target, uint64_t window) noexcept nogil:
 
 
 cdef inline uint64_t load(const uint8_t* source) noexcept nogil:
-    return (<uint64_t>source[0] << 56 | <uint64_t>source[1] << 48 | <uint64_t>source[2] << 40 | <uint64_t>source[3] << 32
-            | <uint64_t>source[4] << 24 | <uint64_t>source[5] << 16 | <uint64_t>source[6] << 8 | <uint64_t>source[7])
+    return (<uint64_t>source[0] << 56 | <uint64_t>source[1] << 48 | <uint64_t>source[2] << 40
+            | <uint64_t>source[3] << 32
+            | <uint64_t>source[4] << 24 | <uint64_t>source[5] << 16 | <uint64_t>source[6] << 8
+            | <uint64_t>source[7])
 
 
 cdef struct Code:
@@ -153,11 +155,11 @@ cdef void fill_code(Code* code, const int64_t[::1] lengths, const uint32_t[::1] 
         code.table[j] = 0
 
 
-cdef Stream take_one(const Code* code, Stream s, int shortest) noexcept nogil:
-    """The stream after a symbol of at least that length, which must have room; bytes from s.stop on count as zeros."""
+cdef Stream take_one(const Code* code, Stream s) noexcept nogil:
+    """The stream after one symbol, which must have room; bytes at s.stop and beyond count as zeros."""
     cdef int64_t byte = s.place >> 3
     cdef uint32_t peek = 0
-    cdef int i, length = shortest
+    cdef int i, length = 1
     # 7 + LONGEST bits lie within three bytes
     for i in range(3):
         peek = peek << 8 | (s.data[byte + i] if byte + i < s.stop else 0)
@@ -205,9 +207,9 @@ cdef Stream take_stream(const Code* code, Stream s) noexcept nogil:
             turn += 1
         s = advance(s, turn, window)
         if turn < TURNS:
-            s = take_one(code, s, 1)
+            s = take_one(code, s)
     while s.out < s.end and s.place < 8 * s.stop:
-        s = take_one(code, s, 1)
+        s = take_one(code, s)
     return s
 
 
@@ -225,15 +227,20 @@ cdef void take_eight(Code* code, Stream* s, int64_t part) noexcept nogil:
         at_0, at_1, at_2, at_3 = fill(&s[0]), fill(&s[1]), fill(&s[2]), fill(&s[3])
         at_4, at_5, at_6, at_7 = fill(&s[4]), fill(&s[5]), fill(&s[6]), fill(&s[7])
         out, turn = s[0].out, 0
+        # all have room, so none is cut short and they stay `part` apart
         while turn < TURNS:
-            of_0, of_1, of_2, of_3 = table[at_0 >> shift], table[at_1 >> shift], table[at_2 >> shift], table[at_3 >> shift]
-            of_4, of_5, of_6, of_7 = table[at_4 >> shift], table[at_5 >> shift], table[at_6 >> shift], table[at_7 >> shift]
+            of_0, of_1, of_2 = table[at_0 >> shift], table[at_1 >> shift], table[at_2 >> shift]
+            of_3, of_4, of_5 = table[at_3 >> shift], table[at_4 >> shift], table[at_5 >> shift]
+            of_6, of_7 = table[at_6 >> shift], table[at_7 >> shift]
             if not (of_0 and of_1 and of_2 and of_3 and of_4 and of_5 and of_6 and of_7):
                 break
-            out[turn], out[turn + part], out[turn + 2 * part], out[turn + 3 * part] = of_0 >> 8, of_1 >> 8, of_2 >> 8, of_3 >> 8
-            out[turn + 4 * part], out[turn + 5 * part], out[turn + 6 * part], out[turn + 7 * part] = of_4 >> 8, of_5 >> 8, of_6 >> 8, of_7 >> 8
-            at_0, at_1, at_2, at_3 = at_0 << (of_0 & 63), at_1 << (of_1 & 63), at_2 << (of_2 & 63), at_3 << (of_3 & 63)
-            at_4, at_5, at_6, at_7 = at_4 << (of_4 & 63), at_5 << (of_5 & 63), at_6 << (of_6 & 63), at_7 << (of_7 & 63)
+            out[turn], out[turn + part] = of_0 >> 8, of_1 >> 8
+            out[turn + 2 * part], out[turn + 3 * part] = of_2 >> 8, of_3 >> 8
+            out[turn + 4 * part], out[turn + 5 * part] = of_4 >> 8, of_5 >> 8
+            out[turn + 6 * part], out[turn + 7 * part] = of_6 >> 8, of_7 >> 8
+            at_0, at_1, at_2 = at_0 << (of_0 & 63), at_1 << (of_1 & 63), at_2 << (of_2 & 63)
+            at_3, at_4, at_5 = at_3 << (of_3 & 63), at_4 << (of_4 & 63), at_5 << (of_5 & 63)
+            at_6, at_7 = at_6 << (of_6 & 63), at_7 << (of_7 & 63)
             turn += 1
         s[0], s[1] = advance(s[0], turn, at_0), advance(s[1], turn, at_1)
         s[2], s[3] = advance(s[2], turn, at_2), advance(s[3], turn, at_3)
@@ -241,7 +248,7 @@ cdef void take_eight(Code* code, Stream* s, int64_t part) noexcept nogil:
         s[6], s[7] = advance(s[6], turn, at_6), advance(s[7], turn, at_7)
         if turn < TURNS:
             for i in range(STREAMS):
-                s[i] = take_one(code, s[i], 1)
+                s[i] = take_one(code, s[i])
 
 
 def decode(payload, sizes, lengths, count):
@@ -263,8 +270,8 @@ def decode(payload, sizes, lengths, count):
     cdef Stream* streams = <Stream*>&memory[0]
     for i in range(number):
         streams[i].data, streams[i].place, streams[i].stop = &source[start], 0, bounds[i]
-        streams[i].out = &target[min(i * part, count)]
-        streams[i].end = &target[min((i + 1) * part, count)]
+        streams[i].out = &target[0] + <int64_t>min(i * part, count)
+        streams[i].end = &target[0] + <int64_t>min((i + 1) * part, count)
         start += bounds[i]
     with nogil:
         if number == STREAMS:

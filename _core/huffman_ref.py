@@ -82,7 +82,7 @@ def decode(payload: np.ndarray, sizes: np.ndarray, lengths: np.ndarray, count: i
 
 
 def _decode_stream(data: np.ndarray, symbol_at: np.ndarray, length_at: np.ndarray, longest: int, symbols: np.ndarray):
-    """Fills `symbols`: every bit position is looked up as if a code started there; a walk finds those where one does."""
+    """Fills `symbols`: each bit position is looked up as if a code started there; a walk finds where one does."""
     padded = np.concatenate([data, np.zeros(2, np.uint8)]).astype(np.int32)
     done, position, nbytes = 0, 0, len(data)
     for first in range(0, nbytes, CHUNK):
@@ -174,13 +174,16 @@ def cases(generator: np.random.Generator):
         present = np.flatnonzero(lengths).astype(np.uint32)
         for count in (0, 1, 5, 40, 5000):
             odds = 0.5 ** np.clip(lengths[present], 0, 15)
-            symbols = generator.choice(present, count, p=odds / odds.sum()) if len(present) else np.zeros(count, np.uint32)
+            symbols = np.zeros(count, np.uint32)
+            if len(present):
+                symbols = generator.choice(present, count, p=odds / odds.sum())
             yield "histogram", (symbols, len(lengths))
             yield "encode", (symbols, lengths)
             for streams in (1, 8, 3):
-                parts = np.array_split(np.arange(count), np.minimum(np.arange(1, streams) * -(-count // streams), count))
+                part = -(-count // streams)
+                parts = [symbols[i * part : (i + 1) * part] for i in range(streams)]
                 try:
-                    parts = [encode(symbols[part], lengths) for part in parts]
+                    parts = [encode(part, lengths) for part in parts]
                 except ValueError:
                     parts = [generator.integers(0, 256, count, np.uint8)] * streams
                 sizes, payload = np.array([len(part) for part in parts]), np.concatenate(parts)
