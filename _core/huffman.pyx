@@ -260,7 +260,7 @@ def decode(payload, sizes, lengths, count):
     symbols = np.empty(count, np.uint32)
     # an empty vector has no first element whose address could be taken
     cdef uint32_t[::1] target = symbols if count else np.empty(1, np.uint32)
-    cdef const uint8_t[::1] source = np.append(payload, np.uint8(0))
+    cdef const uint8_t[::1] source = np.ascontiguousarray(payload) if len(payload) else np.zeros(1, np.uint8)
     cdef Code code
     fill_code(&code, lengths[order], names, min(longest, ROOT if count >= 4096 else 8))
     cdef list bounds = sizes.tolist()
@@ -269,7 +269,7 @@ def decode(payload, sizes, lengths, count):
     cdef uint8_t[::1] memory = states
     cdef Stream* streams = <Stream*>&memory[0]
     for i in range(number):
-        streams[i].data, streams[i].place, streams[i].stop = &source[start], 0, bounds[i]
+        streams[i].data, streams[i].place, streams[i].stop = &source[0] + start, 0, bounds[i]
         streams[i].out = &target[0] + <int64_t>min(i * part, count)
         streams[i].end = &target[0] + <int64_t>min((i + 1) * part, count)
         start += bounds[i]
