@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minisparse._core import gaps as kernel
 from minisparse.codecs import Bitmap, Codebook, Gaps, bits
-from minisparse.codecs.gaps import choose_width, from_symbols, to_symbols
+from minisparse.codecs.gaps import choose_width
 
 MASKS = st.builds(
     lambda runs: np.concatenate([np.zeros(0, bool), *[np.append(np.zeros(z, bool), True) for z in runs]]),
@@ -30,7 +31,7 @@ def test_runs_around_a_filler_come_back(width):
     for z in (2**width - 1, 2**width, 2**width + 1, 2 ** (width + 1), 3 * 2**width - 1):
         mask = mask_of([z, 0, z], tail=z)
         np.testing.assert_array_equal(Gaps(width).decode(Gaps(width).encode(mask), len(mask)), mask)
-        symbols = to_symbols(np.flatnonzero(mask), width)
+        symbols = kernel.to_symbols(np.flatnonzero(mask), width)
         assert len(symbols) == 3 + 2 * (z // 2**width)
 
 
@@ -46,7 +47,7 @@ def test_masks_of_one_kind_come_back_in_few_bytes(width, kept):
 
 @given(st.lists(st.integers(0, 100), max_size=30), st.integers(1, 16))
 def test_symbols_are_the_kept_entries_and_floor_z_over_two_to_the_b_fillers(runs, width):
-    symbols = to_symbols(np.flatnonzero(mask_of(runs)), width)
+    symbols = kernel.to_symbols(np.flatnonzero(mask_of(runs)), width)
     expected = []
     for z in runs:
         while z >= 2**width:
@@ -60,7 +61,7 @@ def test_symbols_are_the_kept_entries_and_floor_z_over_two_to_the_b_fillers(runs
 def test_example_of_eie():
     # Han et al. (2016), arXiv 1602.01528: 0 0 1 2 (18 zeros) 3 has the runs 2, 0, 15 (the filler), 2
     mask = mask_of([2, 0, 18])
-    assert to_symbols(np.flatnonzero(mask), 4).tolist() == [2, 0, 16, 2]
+    assert kernel.to_symbols(np.flatnonzero(mask), 4).tolist() == [2, 0, 16, 2]
 
 
 @given(MASKS, st.integers(0, 20))
@@ -81,7 +82,22 @@ def test_sparse_masks_take_few_bits_an_entry_and_less_than_a_bitmap():
 @pytest.mark.parametrize("symbols", [[4], [5], [0, 4], [3, 3, 3], [2**32 - 1]])
 def test_symbols_beyond_the_filler_or_the_mask_and_a_last_filler_are_refused(symbols):
     with pytest.raises(ValueError, match="gaps"):
-        from_symbols(np.array(symbols, np.uint32), 2, 10)
+        kernel.from_symbols(np.array(symbols, np.uint32), 2, 10)
+
+
+@pytest.mark.parametrize("places", [[-1], [3, 3], [5, 2]])
+def test_places_that_do_not_increase_are_refused(places):
+    with pytest.raises(ValueError, match="increase"):
+        kernel.to_symbols(np.array(places), 2)
+
+
+@given(st.lists(st.integers(0, 9) | st.integers(0, 2**32 - 1), max_size=60), st.integers(1, 16), st.integers(-1, 300))
+def test_any_symbols_give_increasing_places_in_the_mask_or_value_error(symbols, width, count):
+    try:
+        places = kernel.from_symbols(np.array(symbols, np.uint32), width, count)
+    except ValueError:
+        return
+    assert len(places) == 0 or (places[0] >= 0 and (np.diff(places) > 0).all() and places[-1] < count)
 
 
 @given(st.binary(max_size=40), st.integers(1, 16), st.integers(0, 300))

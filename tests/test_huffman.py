@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minisparse._core import huffman as kernel
+from minisparse._core import huffman_ref
+from minisparse._core.huffman_ref import _code_words as code_words
 from minisparse.codecs import Bitpack, Huffman, bits
-from minisparse.codecs.canonical import code_lengths, code_words, decode, encode
+from minisparse.codecs.canonical import code_lengths
 
 COUNTS = st.lists(st.integers(0, 1000) | st.integers(1, 3), min_size=2, max_size=300).filter(
     lambda counts: np.count_nonzero(counts) > 1
@@ -18,6 +21,14 @@ COUNTS = st.lists(st.integers(0, 1000) | st.integers(1, 3), min_size=2, max_size
 SYMBOLS = st.lists(st.integers(0, 5) | st.integers(0, 299), max_size=400)
 WORD = np.array([5, 0, 2, 0, 3, 4], np.uint32)
 LENGTHS = np.array([4, 4, 3, 3, 3, 1])
+
+
+def encode(symbols, lengths):
+    return kernel.encode(symbols, lengths).tobytes()
+
+
+def decode(payload, lengths, count):
+    return kernel.decode(np.frombuffer(payload, np.uint8), np.array([len(payload)]), lengths, count)
 
 
 def cost(counts, lengths):
@@ -162,12 +173,32 @@ def test_every_alphabet_comes_back_skewed_and_uniform(alphabet):
 
 def test_a_payload_longer_than_a_chunk_comes_back():
     generator = np.random.default_rng(0)
-    array = np.minimum(generator.geometric(0.2, 200_001), 64).astype(np.uint32)
+    array = np.minimum(generator.geometric(0.2, 65_535), 64).astype(np.uint32)
     data = Huffman().encode(array)
     counts = np.bincount(array)
     payload = math.ceil(cost(counts, code_lengths(counts)) / 8)
     assert len(data) == 2 + (len(counts) + 1) // 2 + payload and data[0] == 2
     np.testing.assert_array_equal(Huffman().decode(data, len(array)), array)
+
+
+@pytest.mark.parametrize("count", [65_536, 65_537, 65_543, 100_000])
+def test_long_vectors_are_eight_streams_that_code_an_eighth_each(count):
+    array = np.minimum(np.random.default_rng(0).geometric(0.2, count), 64).astype(np.uint32)
+    data = Huffman().encode(array)
+    counts = np.bincount(array)
+    lengths = code_lengths(counts, 12)
+    part = math.ceil(count / 8)
+    streams = [encode(array[i * part : (i + 1) * part], lengths) for i in range(8)]
+    head = b"\3" + bits.put_varint(len(counts)) + bits.pack_fixed(lengths.astype(np.uint32), 4)
+    sizes = b"".join(bits.put_varint(len(stream)) for stream in streams[:-1])
+    assert data == head + sizes + b"".join(streams)
+    assert len(data) == Huffman().nbytes(array) <= Huffman.nbytes_of(counts) + 7 * 4
+    np.testing.assert_array_equal(Huffman().decode(data, count), array)
+    for length in (0, 1, len(head), len(head) + 8, len(data) // 2, len(data) - 1):
+        with pytest.raises(ValueError):
+            Huffman().decode(data[:length], count)
+    with pytest.raises(ValueError):
+        Huffman().decode(data, count - 8)
 
 
 @given(SYMBOLS)
@@ -203,7 +234,8 @@ def test_garbage_decodes_as_bit_by_bit_or_is_refused(payload, counts, count):
 
 @given(st.binary(max_size=60), st.integers(0, 500))
 def test_a_garbage_container_raises_nothing_but_value_error(data, count):
-    for start in (b"", b"\0\3", b"\2\4\x12\x33", b"\2\6\x44\x33\x31"):
+    eight = b"\3\6\x44\x33\x31" + b"\1\2\1\0\1\1\3"
+    for start in (b"", b"\0\3", b"\2\4\x12\x33", b"\2\6\x44\x33\x31", b"\3\2\x11", eight):
         try:
             symbols = Huffman().decode(start + data, count)
         except ValueError:
@@ -226,6 +258,10 @@ def test_a_garbage_container_raises_nothing_but_value_error(data, count):
         (b"\0\1\x41", 7),  # a bit of the padding is set
         (b"\1\x87\0", 3),
         (b"\1" + b"\xff" * 8 + b"\x7f", 3),
+        (b"\3\2\x11\1\1\1\1\1\1\2" + bytes(7), 8),  # streams longer than what follows
+        (b"\3\2\x11\1\1\1\1\1\1\1" + bytes(9), 8),  # the last one goes on
+        (b"\3\2\x11" + (b"\xff" * 8 + b"\x7f") * 7 + bytes(8), 8),
+        (b"\3\2\x11\1\1\1\1\1\1", 8),  # a size is missing
     ],
 )
 def test_hostile_containers_are_refused_before_memory_is_taken(data, count):
@@ -255,9 +291,62 @@ def test_varints_come_back(value, tail):
             bits.take_varint(data[:length])
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)), max_size=50))
-def test_bits_are_packed_most_significant_first(pairs):
-    words, widths = np.array([w for w, _ in pairs], np.uint32), np.array([n for _, n in pairs], np.int64)
-    text = "".join(format(w % 2**n, f"0{n}b") if n else "" for w, n in pairs)
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=50), st.integers(1, 32))
+def test_bits_are_packed_most_significant_first(words, width):
+    words = np.array(words, np.uint32) >> np.uint32(32 - width)
+    text = "".join(format(w, f"0{width}b") for w in words)
     text += "0" * (-len(text) % 8)
-    assert bits.pack(words, widths) == bytes(int(text[i : i + 8], 2) for i in range(0, len(text), 8))
+    data = bits.pack_fixed(words, width)
+    assert data == bytes(int(text[i : i + 8], 2) for i in range(0, len(text), 8))
+    np.testing.assert_array_equal(bits.unpack_fixed(data, width, len(words)), words)
+
+
+def hostile(generator, cases):
+    """Streams of every kind, whole, cut, lengthened, with flipped bits, or garbage, with counts near the true one."""
+    codes = [LENGTHS, np.array([*range(1, 16), 15]), np.full(16, 4), np.array([1, 1]), np.array([12] * 4096)]
+    for case in range(cases):
+        lengths = codes[case % len(codes)]
+        kinds, count = np.flatnonzero(lengths), int(generator.integers(0, 300))
+        odds = 0.5 ** lengths[kinds]
+        symbols = generator.choice(kinds.astype(np.uint32), count, p=odds / odds.sum())
+        number = int(generator.choice([1, 2, 8]))
+        part = -(-count // number)
+        streams = [encode(symbols[i * part : (i + 1) * part], lengths) for i in range(number)]
+        payload, sizes = bytearray(b"".join(streams)), [len(stream) for stream in streams]
+        fate = generator.integers(6)
+        if fate == 1 and payload:
+            payload[generator.integers(len(payload))] ^= 1 << int(generator.integers(8))
+        elif fate == 2:
+            sizes[-1] -= 1
+            del payload[-1:]
+        elif fate == 3:
+            sizes[0] += 1
+            payload[:0] = generator.bytes(1)
+        elif fate == 4:
+            payload = bytearray(generator.bytes(len(payload)))
+        elif fate == 5:
+            generator.shuffle(sizes)
+        yield np.frombuffer(bytes(payload), np.uint8), np.array(sizes, np.int64), lengths, count, symbols, fate
+
+
+def outcome(function, *arguments):
+    try:
+        return function(*arguments).tolist()
+    except ValueError:
+        return ValueError
+
+
+def check_hostile(cases):
+    for *arguments, symbols, fate in hostile(np.random.default_rng(0), cases):
+        found = outcome(kernel.decode, *arguments)
+        assert found == outcome(huffman_ref.decode, *arguments)
+        assert fate or found == symbols.tolist()
+
+
+def test_hostile_streams_give_the_same_symbols_or_error_on_both_backends():
+    check_hostile(2000)
+
+
+@pytest.mark.deep
+def test_hostile_streams_in_great_number():
+    check_hostile(100_000)

@@ -98,3 +98,24 @@ def test_a_fractional_k_is_refused():
 def test_scores_that_are_no_floats_of_one_kind_are_refused(dtypes):
     with pytest.raises(ValueError, match="float32"):
         kernel.topk([np.zeros(2, dtype) for dtype in dtypes], 1)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ties", "sorted", "mostly zero", "periodic", "infinite"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_long_arrays_keep_what_a_stable_sort_would(kind, dtype):
+    generator = np.random.default_rng(0)
+    n = 20_011
+    noise = generator.normal(size=n)
+    made = {
+        "normal": noise,
+        "ties": generator.integers(0, 9, n),
+        "sorted": np.sort(noise),
+        "mostly zero": np.where(generator.random(n) < 0.95, 0, noise),
+        "periodic": np.where(np.arange(n) % 32 == 7, noise, -9),
+        "infinite": np.where(np.arange(n) % 3 == 0, noise, generator.choice([np.inf, -np.inf, -0.0], n)),
+    }
+    x = made[kind].astype(dtype)
+    order = np.argsort(-x, kind="stable")
+    for k in (1, 200, 1999, 9000, n - 1):
+        keep = np.concatenate(kernel.topk([x[:7001], x[7001:]], k))
+        assert np.array_equal(np.flatnonzero(keep), np.sort(order[:k]))

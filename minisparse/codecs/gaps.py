@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisparse._core import gaps as kernel
 from minisparse.codecs import bits
 from minisparse.codecs.base import Codec, check_count, check_integer, check_vector
 from minisparse.codecs.huffman import Huffman
@@ -36,7 +37,7 @@ class Gaps(Codec):
 
     def encode(self, array):
         check_vector(array, bool)
-        symbols = to_symbols(np.flatnonzero(array), self.width)
+        symbols = kernel.to_symbols(np.flatnonzero(array), self.width)
         return bits.put_varint(len(symbols)) + Huffman().encode(symbols)
 
     def decode(self, data, count):
@@ -46,7 +47,7 @@ class Gaps(Codec):
         if number > count:
             raise ValueError(f"{number} gaps are too many for a mask of {count} entries")
         mask = np.zeros(count, bool)
-        mask[from_symbols(Huffman().decode(data[start:], number), self.width, count)] = True
+        mask[kernel.from_symbols(Huffman().decode(data[start:], number), self.width, count)] = True
         return mask
 
     @classmethod
@@ -56,34 +57,17 @@ class Gaps(Codec):
         return [(cls(width), np.array(mask, bool)) for width in (1, 4, 16) for mask in masks]
 
 
-def to_symbols(places: np.ndarray, width: int) -> np.ndarray:
-    """Gaps and fillers (K + fillers,) uint32 of increasing places (K,) int64."""
-    z = np.diff(places, prepend=-1) - 1
-    fillers = z >> width
-    symbols = np.full(len(z) + int(fillers.sum()), 1 << width, np.uint32)
-    symbols[np.cumsum(fillers + 1) - 1] = z & ((1 << width) - 1)
-    return symbols
-
-
-def from_symbols(symbols: np.ndarray, width: int, count: int) -> np.ndarray:
-    """Places (K,) int64 < count; ValueError if the symbols say otherwise, or end in a filler."""
-    filler = 1 << width
-    if symbols.max(initial=0) > filler or (symbols[-1:] == filler).any():
-        raise ValueError(f"gaps of {width} bits must be at most {filler} and not end in a filler")
-    # a gap z passes z entries and the kept one, a filler 2^B entries
-    places = np.cumsum(symbols.astype(np.int64) + (symbols != filler)) - 1
-    if len(places) and places[-1] >= count:
-        raise ValueError(f"gaps lead to entry {places[-1]} of a mask with {count}")
-    return places[symbols != filler]
-
-
 def choose_width(mask: np.ndarray) -> int:
-    """B with the fewest bytes for this mask (n,) bool, the smallest of equals."""
-    places = np.flatnonzero(mask)
-    widest = int(np.diff(places, prepend=-1).max(initial=1) - 1).bit_length()
+    """B with the fewest bytes for this mask (n,) bool, the smallest of equals; streams' sizes are not counted."""
+    gaps = np.bincount(np.diff(np.flatnonzero(mask), prepend=-1) - 1, minlength=1)
+    widest = (len(gaps) - 1).bit_length()
 
     def nbytes(width: int) -> int:
-        symbols = to_symbols(places, width)
-        return len(bits.put_varint(len(symbols))) + Huffman().nbytes(symbols)
+        # counts of the symbols z mod 2^B, and of the fillers
+        counts = np.zeros(-(-len(gaps) >> width << width), np.int64)
+        counts[: len(gaps)] = gaps
+        fillers = int(gaps @ (np.arange(len(gaps)) >> width))
+        counts = np.append(counts.reshape(-1, 1 << width).sum(axis=0), fillers)
+        return len(bits.put_varint(int(counts.sum()))) + Huffman.nbytes_of(counts)
 
     return min(range(1, min(max(widest, 1), WIDEST) + 1), key=nbytes)
