@@ -9,6 +9,8 @@ group. x is (C, H, W, N), y is (O, Ho, Wo, N) with Ho = floor((H + 2 p - kh) / s
 share float32 or float64. Every result is the same whatever the number of threads.
 """
 
+import math
+
 import numpy as np
 
 
@@ -25,7 +27,7 @@ def convolve(w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: in
     check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
     ho, wo = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
     columns = _unfold(x, w.shape[2:], stride, padding)
-    y = np.matmul(w.reshape(groups, len(w) // groups, -1), columns.reshape(groups, w[:1].size, -1))
+    y = np.matmul(_by_group(w, groups), _by_group(columns, groups))
     return y.reshape(len(w), ho, wo, x.shape[3])
 
 
@@ -44,8 +46,7 @@ def input_gradient(
     check_size(height, width)
     check_channels(w.shape[0], w.shape[1], w.shape[1] * groups, groups)
     check_output(dy, len(w), check_fit(w.shape[2:], stride, padding, (height, width)))
-    rows = w.reshape(groups, len(w) // groups, -1).swapaxes(1, 2)
-    columns = np.matmul(rows, dy.reshape(groups, len(w) // groups, -1))
+    columns = np.matmul(_by_group(w, groups).swapaxes(1, 2), _by_group(dy, groups))
     return _fold(columns, (groups * w.shape[1], height, width, dy.shape[3]), w.shape[2:], stride, padding)
 
 
@@ -64,9 +65,14 @@ def weight_gradient(
     check_geometry(kernel, stride, padding, groups)
     check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
     check_output(dy, dy.shape[0], check_fit(kernel, stride, padding, x.shape[1:3]))
-    columns = _unfold(x, kernel, stride, padding).reshape(groups, -1, dy[:1].size)
-    dw = np.matmul(dy.reshape(groups, len(dy) // groups, -1), columns.swapaxes(1, 2))
+    columns = _unfold(x, kernel, stride, padding)
+    dw = np.matmul(_by_group(dy, groups), _by_group(columns, groups).swapaxes(1, 2))
     return dw.reshape(len(dy), x.shape[0] // groups, *kernel)
+
+
+def _by_group(array: np.ndarray, groups: int) -> np.ndarray:
+    """(rows, ...) -> (groups, rows of a group, columns)."""
+    return array.reshape(groups, len(array) // groups, math.prod(array.shape[1:]))
 
 
 def _unfold(x: np.ndarray, kernel: tuple[int, int], stride: int, padding: int) -> np.ndarray:
@@ -158,6 +164,8 @@ GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
     ((2, 5, 4, 4, 1), (1, 1), 2, 0, 1),
     ((3, 2, 1, 2, 32), (1, 1), 1, 2, 1),
     ((2, 2, 3, 3, 0), (3, 3), 1, 1, 1),
+    ((0, 2, 3, 3, 2), (3, 3), 1, 1, 1),
+    ((2, 0, 3, 3, 2), (2, 2), 1, 0, 1),
 )
 
 
@@ -169,7 +177,7 @@ def cases(generator: np.random.Generator):
             ho, wo = check_fit(kernel, stride, padding, (h, wd))
             w = generator.normal(size=(o, c // groups, *kernel)).astype(dtype)
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, wd, n), (o, ho, wo, n)))
-            yield "convolve", (w, x, *geometry), w[:1].size
-            yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry), w[:1].size
+            yield "convolve", (w, x, *geometry), math.prod(w.shape[1:])
+            yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry), math.prod(w.shape[1:])
             yield "input_gradient", (w, dy, h, wd, *geometry), w.size
-            yield "weight_gradient", (dy, x, *kernel, *geometry), max(dy[:1].size, 1)
+            yield "weight_gradient", (dy, x, *kernel, *geometry), max(ho * wo * n, 1)

@@ -8,8 +8,6 @@
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
 
-import os
-
 import numpy as np
 
 from minisparse._core.conv_ref import check_fit, check_image, check_output, check_size
@@ -18,49 +16,28 @@ from minisparse._core.spmm_ref import check_csr
 
 include "blocks.pxi"
 
-cdef enum:
-    BAND = 4           # fewest rows of output worth a thread of their own
-    PARTS = 64         # most partial sums of a gradient
-    BUDGET = 1 << 19   # bytes of packed input that stay near the processor
-
-
 def convolve(indptr, indices, values, x, kernel_height, kernel_width, stride, padding, groups):
     kernel = kernel_height, kernel_width
     check_csr(indptr, indices, values)
     check_image("x", x, values.dtype)
     check_mask(indptr, indices, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    y = np.empty((len(indptr) - 1, *size, x.shape[3]), x.dtype)
-    cdef Plan plan = forward_plan(x, kernel, stride, padding, size)
-    at = forward_offsets(indptr, indices, x, kernel, groups, plan)
+    y = empty((len(indptr) - 1, *size, x.shape[3]), x.dtype)
+    cdef Plan plan = forward_plan(kernel, stride, padding, size)
+    at = offsets_of(indptr, indices, x, kernel, groups, plan)
     gather(indptr, at, values, x, y, plan)
     return y
 
 
-cdef Plan forward_plan(x, kernel, stride, padding, size) except *:
-    cdef Plan plan
-    plan.stride, plan.top, plan.left = stride, -padding, -padding
-    plan.span, plan.packed = kernel[0], (size[1] - 1) * stride + kernel[1]
-    return plan
-
-
-cdef forward_offsets(indptr, indices, x, kernel, groups, Plan plan):
+cdef offsets_of(indptr, indices, x, kernel, groups, Plan plan):
     """Where in packed rows of x each entry reads: bytes from an output pixel's place."""
-    (kh, kw), channels = kernel, x.shape[0]
-    c, u, v = (a.reshape(-1) for a in np.indices((channels // groups, kh, kw)))
-    table = ((u * channels + c) * plan.packed + v) * PIXEL
-    at = narrow(table, x, plan)[indices]
+    channels = x.shape[0]
+    at = forward_offsets((0, channels // groups, *kernel), x, plan)[indices]
     if groups > 1:
         group = np.arange(len(indptr) - 1) // max((len(indptr) - 1) // groups, 1)
-        step = channels // groups * plan.packed * PIXEL
+        step = channels // groups * plan.stride * plan.width * PIXEL
         at += np.repeat((group * step).astype(np.int32), np.diff(indptr))
     return at
-
-
-cdef narrow(table, x, Plan plan):
-    if plan.span * x.shape[0] * plan.packed * PIXEL >= 2**31:
-        raise ValueError(f"image of shape {x.shape} is too wide for this kernel")
-    return table.astype(np.int32)
 
 
 def input_gradient(
@@ -72,13 +49,9 @@ def input_gradient(
     check_size(height, width, channels)
     check_mask(indptr, indices, channels, kernel, stride, padding, groups)
     check_output(dy, len(indptr) - 1, check_fit(kernel, stride, padding, (height, width)))
-    dx = np.empty((channels, height, width, dy.shape[3]), dy.dtype)
+    dx = empty((channels, height, width, dy.shape[3]), dy.dtype)
     # x (s a + r) meets dy (a + (r + p - u) / s) through W[u], for the u that leave no remainder: one pass for each r
-    cdef Plan plan
-    plan.stride = 1
-    plan.top, plan.left = (-((k - 1 - padding) // stride) for k in kernel)
-    plan.span = (stride - 1 + padding) // stride - plan.top + 1
-    plan.packed = (width - 1) // stride + 1 + (stride - 1 + padding) // stride - plan.left
+    cdef Plan plan = transposed_plan(kernel, stride, padding, width)
     bins, at = transposed_offsets(indptr, indices, dy, channels, kernel, stride, padding, groups, plan)
     starts, order = _sort(bins, channels * stride * stride)
     at, values = at[order], values[order]
@@ -96,9 +69,9 @@ cdef transposed_offsets(indptr, indices, dy, channels, kernel, stride, padding, 
     r, q = (u - padding) % stride, (v - padding) % stride
     down, right = (r + padding - u) // stride - plan.top, (q + padding - v) // stride - plan.left
     bins = ((r * stride + q) * channels + c).astype(np.int32)[indices]
-    table = (down * outputs * plan.packed + right) * PIXEL
+    table = down * outputs * plan.width + right
     row = np.repeat(np.arange(outputs, dtype=np.int32), np.diff(indptr))
-    at = narrow(table, dy, plan)[indices] + row * np.int32(plan.packed * PIXEL)
+    at = offsets32(table, plan, dy)[indices] + row * np.int32(plan.width * PIXEL)
     if groups > 1:
         bins += row // max(outputs // groups, 1) * (channels // groups)
     return bins, at
@@ -112,23 +85,15 @@ def weight_gradient(indptr, indices, dy, x, kernel_height, kernel_width, stride,
     check_mask(indptr, indices, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     check_output(dy, len(indptr) - 1, size)
-    cdef Plan plan = forward_plan(x, kernel, stride, padding, size)
-    at = forward_offsets(indptr, indices, x, kernel, groups, plan)
+    cdef Plan plan = forward_plan(kernel, stride, padding, size)
+    at = offsets_of(indptr, indices, x, kernel, groups, plan)
     starts = np.ascontiguousarray(indptr, np.int64)
     x, dy = with_contiguous_batch(x), with_contiguous_batch(dy)
-    row = x.shape[0] * plan.packed * PIXEL
-    rows = max(1, min(size[0], (BUDGET // max(row, 1) - plan.span) // plan.stride + 1, 1024 // size[1]))
-    tasks = -(-dy[:1, 0, 0].nbytes // PIXEL) * -(-size[0] // rows)
-    parts = max(1, min(tasks, PARTS, (1 << 24) // max(len(at), 1)))
+    rows, tasks, parts = parts_of(dy, x, len(at), plan)
     partial = np.zeros((parts, len(at)), dy.dtype)
     if partial.size and dy.size:
         _sample(starts, at, dy, x, partial, plan, rows, tasks)
     return partial.sum(axis=0)
-
-
-cdef with_contiguous_batch(array):
-    """The array, or a copy in which pixels of one image lie side by side."""
-    return array if array.strides[3] == array.itemsize else np.ascontiguousarray(array)
 
 
 cdef gather(indptr, at, values, x, y, Plan plan):
@@ -136,10 +101,7 @@ cdef gather(indptr, at, values, x, y, Plan plan):
     if not y.size:
         return
     starts, values, x = np.ascontiguousarray(indptr, np.int64), np.ascontiguousarray(values), with_contiguous_batch(x)
-    blocks = -(-y[:1, 0, 0].nbytes // PIXEL)
-    wanted = os.cpu_count() or 1
-    bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, y.shape[1] // BAND))
-    band = -(-y.shape[1] // bands)
+    blocks, band = bands_of(y)
     _gather(starts, at, values, x, y, plan, blocks, band)
 
 
@@ -147,7 +109,7 @@ def _gather(const int64_t[::1] indptr, const int32_t[::1] at, const floating[::1
             const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band):
     cdef Image source = image_of(x), target = image_of(y)
     cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
-    cdef int64_t size = ((band - 1) * plan.stride + plan.span) * source.channels * plan.packed * PIXEL
+    cdef int64_t size = ((band - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef const int32_t* offsets = &at[0] if at.shape[0] else NULL
     cdef const floating* weights = &values[0] if at.shape[0] else NULL
     cdef char* memory
@@ -175,7 +137,7 @@ cdef void gather_band(vector* packed, const int64_t* indptr, const int32_t* at, 
                       Plan* plan, int64_t first, int64_t begin, int64_t end) noexcept nogil:
     """Output rows begin to end - 1 of the block that starts at byte `first` of each pixel."""
     cdef int64_t a, filled = 0, nbytes = min(PIXEL, y.nbytes - first)
-    cdef int64_t row = x.channels * plan.packed * PIXEL
+    cdef int64_t row = row_bytes(x, plan)
     for a in range(begin, end):
         while filled < (a - begin) * plan.stride + plan.span:
             pack_row(<char*>packed + filled * row, x, begin * plan.stride + plan.top + filled, plan, first, nbytes)
@@ -186,20 +148,20 @@ cdef void gather_band(vector* packed, const int64_t* indptr, const int32_t* at, 
 
 cdef void gather_row(const vector* packed, const int64_t* indptr, const int32_t* at, const void* values, Image* y,
                      Plan* plan, char* target, int64_t nbytes) noexcept nogil:
-    cdef int64_t o, b = 0, step = 2 * plan.stride
+    cdef int64_t o, b = 0
     while b + 4 <= y.width:
         for o in range(y.channels):
-            gather_four(packed + b * step, step, at, values, indptr[o], indptr[o + 1],
+            gather_four(packed + 2 * b, at, values, indptr[o], indptr[o + 1],
                         target + o * y.by_channel + b * y.by_pixel, y.by_pixel, nbytes)
         b += 4
     while b < y.width:
         for o in range(y.channels):
-            gather_one(packed + b * step, at, values, indptr[o], indptr[o + 1],
+            gather_one(packed + 2 * b, at, values, indptr[o], indptr[o + 1],
                        target + o * y.by_channel + b * y.by_pixel, nbytes)
         b += 1
 
 
-cdef inline void gather_four(const vector* x, int64_t step, const int32_t* at, const void* values, int64_t k,
+cdef inline void gather_four(const vector* x, const int32_t* at, const void* values, int64_t k,
                              int64_t end, char* target, int64_t by_pixel, int64_t nbytes) noexcept nogil:
     cdef const vector* p
     cdef vector w, a0, a1, b0, b1, c0, c1, d0, d1
@@ -217,12 +179,12 @@ cdef inline void gather_four(const vector* x, int64_t step, const int32_t* at, c
         p = <const vector*>(<const char*>x + at[k])
         a0 = a0 + w * p[0]
         a1 = a1 + w * p[1]
-        b0 = b0 + w * p[step]
-        b1 = b1 + w * p[step + 1]
-        c0 = c0 + w * p[2 * step]
-        c1 = c1 + w * p[2 * step + 1]
-        d0 = d0 + w * p[3 * step]
-        d1 = d1 + w * p[3 * step + 1]
+        b0 = b0 + w * p[2]
+        b1 = b1 + w * p[3]
+        c0 = c0 + w * p[4]
+        c1 = c1 + w * p[5]
+        d0 = d0 + w * p[6]
+        d1 = d1 + w * p[7]
         k += 1
     put(target, a0, a1, nbytes)
     put(target + by_pixel, b0, b1, nbytes)
@@ -256,7 +218,7 @@ def _sample(const int64_t[::1] indptr, const int32_t[::1] at, const floating[:, 
             const floating[:, :, :, :] x, floating[:, ::1] partial, Plan plan, int64_t rows, int64_t tasks):
     cdef Image source = image_of(x), target = image_of(dy)
     cdef int64_t part, parts = partial.shape[0], failed = 0
-    cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * source.channels * plan.packed * PIXEL
+    cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t strip = rows * target.width * PIXEL
     cdef char* memory
     cdef Plan* p = &plan
@@ -283,7 +245,7 @@ cdef void sample_part(vector* packed, int64_t size, const int64_t* indptr, const
                       void* dw, Plan* plan, int64_t rows, int64_t task, int64_t end) noexcept nogil:
     """Tasks are the bands of `rows` output rows of all blocks."""
     cdef int64_t i, o, k, first, begin, last, nbytes, bands = (dy.height + rows - 1) // rows
-    cdef int64_t row = x.channels * plan.packed * PIXEL
+    cdef int64_t row = row_bytes(x, plan)
     cdef vector* strip = <vector*>(<char*>packed + size)
     while task < end:
         first, begin = task // bands * PIXEL, task % bands * rows
@@ -302,19 +264,6 @@ cdef void sample_part(vector* packed, int64_t size, const int64_t* indptr, const
                 sample_one(strip, last - begin, dy.width, packed, at + k, plan, row, dw, k)
                 k += 1
         task += 1
-
-
-cdef void pack_strip(char* strip, Image* dy, int64_t o, int64_t begin, int64_t end, int64_t first,
-                     int64_t nbytes) noexcept nogil:
-    """Rows begin to end - 1 of channel o."""
-    cdef int64_t a, b
-    cdef const char* source
-    for a in range(begin, end):
-        source = dy.data + o * dy.by_channel + a * dy.by_row + first
-        for b in range(dy.width):
-            copy_pixel(strip, source, nbytes)
-            strip += PIXEL
-            source += dy.by_pixel
 
 
 cdef void sample_eight(const vector* dy, int64_t height, int64_t width, const vector* packed, const int32_t* at,
@@ -343,7 +292,7 @@ cdef void sample_eight(const vector* dy, int64_t height, int64_t width, const ve
                 a6 = a6 + d * (<const vector*>(p + i6))[half]
                 a7 = a7 + d * (<const vector*>(p + i7))[half]
             dy += 2
-            p += plan.stride * PIXEL
+            p += PIXEL
     add_sum(dw, k, a0)
     add_sum(dw, k + 1, a1)
     add_sum(dw, k + 2, a2)
@@ -371,15 +320,8 @@ cdef void sample_one(const vector* dy, int64_t height, int64_t width, const vect
             a0 = a0 + dy[0] * (<const vector*>p)[0]
             a1 = a1 + dy[1] * (<const vector*>p)[1]
             dy += 2
-            p += plan.stride * PIXEL
+            p += PIXEL
     add_sum(dw, k, a0 + a1)
-
-
-cdef inline void add_sum(void* dw, int64_t k, vector a) noexcept nogil:
-    if vector is vf32:
-        (<float*>dw)[k] += sum32(a)
-    else:
-        (<double*>dw)[k] += sum64(a)
 
 
 def _sort(const int32_t[::1] bins, int64_t count):

@@ -11,6 +11,8 @@ in which columns are the specification; the compiled twin forms none. Geometry a
 is the same whatever the number of threads.
 """
 
+import math
+
 import numpy as np
 
 from minisparse._core import spmm_ref
@@ -85,7 +87,7 @@ def input_gradient(
     check_size(height, width, channels)
     check_mask(indptr, indices, channels, kernel, stride, padding, groups)
     check_output(dy, len(indptr) - 1, check_fit(kernel, stride, padding, (height, width)))
-    rows, flat = channels * kernel_height * kernel_width, dy.reshape(len(dy), dy[:1].size)
+    rows, flat = channels * kernel_height * kernel_width, dy.reshape(len(dy), math.prod(dy.shape[1:]))
     columns = spmm_ref.rmatmul(indptr, _grouped(indptr, indices, rows, groups), values, flat, rows)
     return _fold(columns, (channels, height, width, dy.shape[3]), kernel, stride, padding)
 
@@ -138,7 +140,7 @@ def cases(generator: np.random.Generator):
         for (o, c, h, w, n), kernel, *geometry in GEOMETRIES:
             stride, padding, groups = geometry
             mask = generator.random((o, c // groups * kernel[0] * kernel[1])) < density
-            mask[o // 2] = False
+            mask[o // 2 : o // 2 + 1] = False
             indptr = np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(index)
             indices = np.nonzero(mask)[1].astype(index)
             values = generator.normal(size=len(indices)).astype(dtype)
@@ -147,4 +149,4 @@ def cases(generator: np.random.Generator):
             yield "convolve", (indptr, indices, values, x, *kernel, *geometry), mask.shape[1]
             yield "convolve", (indptr, indices, values, np.repeat(x, 2, axis=3)[..., ::2], *kernel, *geometry), mask.shape[1]
             yield "input_gradient", (indptr, indices, values, dy, c, h, w, *kernel, *geometry), mask.size
-            yield "weight_gradient", (indptr, indices, dy, x, *kernel, *geometry), max(dy[:1].size, 1)
+            yield "weight_gradient", (indptr, indices, dy, x, *kernel, *geometry), max(ho * wo * n, 1)

@@ -27,4 +27,7 @@ static inline double sum64(vf64 a)
     return (h[0] + h[1]) + (h[2] + h[3]);
 }
 
+/* Asks for a cache line that is soon read. */
+static inline void prefetch(const void *p) { __builtin_prefetch(p); }
+
 #endif
