@@ -135,8 +135,8 @@ def check_mask(indptr: np.ndarray, indices: np.ndarray, channels: int, kernel, s
 
 def cases(generator: np.random.Generator):
     """Calls with the longest sum of each: (function, arguments, terms a sum)."""
-    types = (np.float32, np.int32, 0.3), (np.float64, np.int64, 0.4), (np.float32, np.int64, 1.0), (np.float32, np.int32, 0.0)
-    for dtype, index, density in types:
+    f, d, i, q = np.float32, np.float64, np.int32, np.int64
+    for dtype, index, density in ((f, i, 0.3), (d, q, 0.4), (f, q, 1.0), (f, i, 0.0)):
         for (o, c, h, w, n), kernel, *geometry in GEOMETRIES:
             stride, padding, groups = geometry
             mask = generator.random((o, c // groups * kernel[0] * kernel[1])) < density
@@ -147,6 +147,7 @@ def cases(generator: np.random.Generator):
             ho, wo = check_fit(kernel, stride, padding, (h, w))
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, w, n), (o, ho, wo, n)))
             yield "convolve", (indptr, indices, values, x, *kernel, *geometry), mask.shape[1]
-            yield "convolve", (indptr, indices, values, np.repeat(x, 2, axis=3)[..., ::2], *kernel, *geometry), mask.shape[1]
+            x = np.repeat(x, 2, axis=3)[..., ::2]
+            yield "convolve", (indptr, indices, values, x, *kernel, *geometry), mask.shape[1]
             yield "input_gradient", (indptr, indices, values, dy, c, h, w, *kernel, *geometry), mask.size
             yield "weight_gradient", (indptr, indices, dy, x, *kernel, *geometry), max(ho * wo * n, 1)
