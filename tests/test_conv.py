@@ -245,6 +245,7 @@ FITS = {  # nothing else says how many channels there are
     (conv.weight_gradient, "x", (3, 5, 5, 4)),
     (conv.weight_gradient, "dy", (2, 5, 5, 4)),
     (spconv.convolve, "x", (3, 5, 5, 4)),
+    (spconv.convolve, "indptr", (2,)),
     (spconv.weight_gradient, "x", (3, 5, 5, 4)),
 }
 SIGNATURES = {
