@@ -1,7 +1,8 @@
 """Compiled twin of spconv_ref.py, which is its specification.
 
 * no columns in memory: a block of the batch is packed (blocks.pxi) and a weight is an offset into it
-* four output pixels of a block, eight vectors, are summed in registers over all entries of a row
+* four output pixels of a block, eight vectors, are summed in registers over all entries of a row; of many
+  channels, over a chunk at a time for all rows, so that the input under four pixels stays near
 * the gradient of x is the same loop over the transposed entries, once for each residue of a pixel
   modulo the stride
 * the gradient of w takes eight entries of a row at a time, so that dy is loaded once for all eight
@@ -15,6 +16,10 @@ from minisparse._core.spconv_ref import check_mask
 from minisparse._core.spmm_ref import check_csr
 
 include "blocks.pxi"
+
+cdef enum:
+    NEAR = 36 << 10  # bytes in the nearest cache, about
+    ENTRIES = 14     # of a sum that pay for keeping it
 
 def convolve(indptr, indices, values, x, kernel_height, kernel_width, stride, padding, groups):
     kernel = kernel_height, kernel_width
@@ -102,14 +107,30 @@ cdef gather(indptr, at, values, x, y, Plan plan):
         return
     starts, values, x = np.ascontiguousarray(indptr, np.int64), np.ascontiguousarray(values), with_contiguous_batch(x)
     blocks, band = bands_of(y)
-    _gather(starts, at, values, x, y, plan, blocks, band)
+    chunks = chunks_of(x, y, starts[len(y)] - starts[0], plan)
+    if chunks > 1:  # entries of a chunk of channels together, and of an output in it
+        entries = slice(starts[0], starts[len(y)])
+        at, values = at[entries], values[entries]
+        channel = at // (plan.stride * plan.width * PIXEL) % len(x)
+        bins = channel // -(-len(x) // chunks) * len(y) + np.repeat(np.arange(len(y)), np.diff(starts))
+        starts, order = _sort(bins.astype(np.int32), chunks * len(y))
+        at, values = at[order], values[order]
+    _gather(starts, at, values, x, y, plan, blocks, band, chunks)
+
+
+cdef chunks_of(x, y, entries, Plan plan):
+    """Chunks of channels whose input under four pixels stays near, if sums of a chunk have entries to speak of."""
+    near = len(x) * plan.span * plan.stride * (4 + plan.width - y.shape[2]) * PIXEL // NEAR
+    return max(1, min(near, len(x), entries // (ENTRIES * len(y))))
 
 
 def _gather(const int64_t[::1] indptr, const int32_t[::1] at, const floating[::1] values,
-            const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band):
+            const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band,
+            int64_t chunks):
     cdef Image source = image_of(x), target = image_of(y)
     cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
     cdef int64_t size = ((band - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
+    cdef int64_t sums = 4 * PIXEL * target.channels
     cdef const int32_t* offsets = &at[0] if at.shape[0] else NULL
     cdef const floating* weights = &values[0] if at.shape[0] else NULL
     cdef char* memory
@@ -118,23 +139,25 @@ def _gather(const int64_t[::1] indptr, const int32_t[::1] at, const floating[::1
     cdef Image* to = &target
     # check_csr and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
     with nogil, parallel():
-        memory = <char*>malloc(size + LINE)
+        memory = <char*>malloc(size + sums + LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
             elif floating is float:
-                gather_band(<vf32*>to_line(memory), &indptr[0], offsets, weights, from_, to, p, task // bands * PIXEL,
-                            task % bands * band, min(task % bands * band + band, to.height))
+                gather_band(<vf32*>to_line(memory), size, &indptr[0], chunks, offsets, weights, from_, to, p,
+                            task // bands * PIXEL, task % bands * band,
+                            min(task % bands * band + band, to.height))
             else:
-                gather_band(<vf64*>to_line(memory), &indptr[0], offsets, weights, from_, to, p, task // bands * PIXEL,
-                            task % bands * band, min(task % bands * band + band, to.height))
+                gather_band(<vf64*>to_line(memory), size, &indptr[0], chunks, offsets, weights, from_, to, p,
+                            task // bands * PIXEL, task % bands * band,
+                            min(task % bands * band + band, to.height))
         free(memory)
     if failed:
         raise MemoryError("no memory for a packed block of the batch")
 
 
-cdef void gather_band(vector* packed, const int64_t* indptr, const int32_t* at, const void* values, Image* x, Image* y,
-                      Plan* plan, int64_t first, int64_t begin, int64_t end) noexcept nogil:
+cdef void gather_band(vector* packed, int64_t size, const int64_t* indptr, int64_t chunks, const int32_t* at,
+                      const void* values, Image* x, Image* y, Plan* plan, int64_t first, int64_t begin, int64_t end) noexcept nogil:
     """Output rows begin to end - 1 of the block that starts at byte `first` of each pixel."""
     cdef int64_t a, filled = 0, nbytes = min(PIXEL, y.nbytes - first)
     cdef int64_t row = row_bytes(x, plan)
@@ -142,35 +165,42 @@ cdef void gather_band(vector* packed, const int64_t* indptr, const int32_t* at, 
         while filled < (a - begin) * plan.stride + plan.span:
             pack_row(<char*>packed + filled * row, x, begin * plan.stride + plan.top + filled, plan, first, nbytes)
             filled += 1
-        gather_row(<vector*>(<char*>packed + (a - begin) * plan.stride * row), indptr, at, values, y, plan,
-                   y.data + a * y.by_row + first, nbytes)
+        gather_row(<vector*>(<char*>packed + (a - begin) * plan.stride * row), indptr, chunks, at, values, y,
+                   y.data + a * y.by_row + first, nbytes, <vector*>(<char*>packed + size))
 
 
-cdef void gather_row(const vector* packed, const int64_t* indptr, const int32_t* at, const void* values, Image* y,
-                     Plan* plan, char* target, int64_t nbytes) noexcept nogil:
-    cdef int64_t o, b = 0
-    while b + 4 <= y.width:
-        for o in range(y.channels):
-            gather_four(packed + 2 * b, at, values, indptr[o], indptr[o + 1],
-                        target + o * y.by_channel + b * y.by_pixel, y.by_pixel, nbytes)
-        b += 4
+cdef void gather_row(const vector* packed, const int64_t* indptr, int64_t chunks, const int32_t* at,
+                     const void* values, Image* y, char* target, int64_t nbytes, vector* sums) noexcept nogil:
+    cdef int64_t o, c, b = 0
+    cdef bint last
     while b < y.width:
-        for o in range(y.channels):
-            gather_one(packed + 2 * b, at, values, indptr[o], indptr[o + 1],
-                       target + o * y.by_channel + b * y.by_pixel, nbytes)
-        b += 1
+        for c in range(chunks * y.channels):
+            o, last = c % y.channels, c >= (chunks - 1) * y.channels
+            if b + 4 <= y.width:
+                gather_four(packed + 2 * b, at, values, indptr[c], indptr[c + 1], &sums[8 * o], c < y.channels, last,
+                            target + o * y.by_channel, y.by_pixel, nbytes)
+            else:
+                gather_tail(packed + 2 * b, at, values, indptr[c], indptr[c + 1], &sums[8 * o], c < y.channels, last,
+                            target + o * y.by_channel, y.by_pixel, nbytes, y.width - b)
+        target += 4 * y.by_pixel
+        b += 4
 
 
-cdef inline void gather_four(const vector* x, const int32_t* at, const void* values, int64_t k,
-                             int64_t end, char* target, int64_t by_pixel, int64_t nbytes) noexcept nogil:
+cdef inline void gather_four(const vector* x, const int32_t* at, const void* values, int64_t k, int64_t end,
+                             vector* sums, bint first, bint last, char* target, int64_t by_pixel,
+                             int64_t nbytes) noexcept nogil:
+    """Four pixels, on from `sums` (4, 2) unless these entries are the first, and to the target with the last."""
     cdef const vector* p
     cdef vector w, a0, a1, b0, b1, c0, c1, d0, d1
     cdef double zero = 0
-    if vector is vf32:
-        a0 = splat32(&zero, 0)
+    if not first:
+        a0, a1, b0, b1, c0, c1, d0, d1 = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]
     else:
-        a0 = splat64(&zero, 0)
-    a1 = b0 = b1 = c0 = c1 = d0 = d1 = a0
+        if vector is vf32:
+            a0 = splat32(&zero, 0)
+        else:
+            a0 = splat64(&zero, 0)
+        a1 = b0 = b1 = c0 = c1 = d0 = d1 = a0
     while k < end:
         if vector is vf32:
             w = splat32(values, k)
@@ -186,32 +216,37 @@ cdef inline void gather_four(const vector* x, const int32_t* at, const void* val
         d0 = d0 + w * p[6]
         d1 = d1 + w * p[7]
         k += 1
+    if not last:
+        sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a0, a1, b0, b1, c0, c1, d0, d1
+        return
     put(target, a0, a1, nbytes)
     put(target + by_pixel, b0, b1, nbytes)
     put(target + 2 * by_pixel, c0, c1, nbytes)
     put(target + 3 * by_pixel, d0, d1, nbytes)
 
 
-cdef inline void gather_one(const vector* x, const int32_t* at, const void* values, int64_t k, int64_t end,
-                            char* target, int64_t nbytes) noexcept nogil:
+cdef inline void gather_tail(const vector* x, const int32_t* at, const void* values, int64_t begin, int64_t end,
+                             vector* sums, bint first, bint last, char* target, int64_t by_pixel, int64_t nbytes,
+                             int64_t pixels) noexcept nogil:
+    """The same for fewer than four, one at a time."""
     cdef const vector* p
     cdef vector w, a0, a1
-    cdef double zero = 0
-    if vector is vf32:
-        a0 = splat32(&zero, 0)
-    else:
-        a0 = splat64(&zero, 0)
-    a1 = a0
-    while k < end:
-        if vector is vf32:
-            w = splat32(values, k)
-        else:
-            w = splat64(values, k)
-        p = <const vector*>(<const char*>x + at[k])
-        a0 = a0 + w * p[0]
-        a1 = a1 + w * p[1]
-        k += 1
-    put(target, a0, a1, nbytes)
+    cdef int64_t k, b
+    if first:
+        memset(sums, 0, 4 * PIXEL)
+    for b in range(pixels):
+        a0, a1 = sums[2 * b], sums[2 * b + 1]
+        for k in range(begin, end):
+            if vector is vf32:
+                w = splat32(values, k)
+            else:
+                w = splat64(values, k)
+            p = <const vector*>(<const char*>x + at[k]) + 2 * b
+            a0 = a0 + w * p[0]
+            a1 = a1 + w * p[1]
+        sums[2 * b], sums[2 * b + 1] = a0, a1
+        if last:
+            put(target + b * by_pixel, a0, a1, nbytes)
 
 
 def _sample(const int64_t[::1] indptr, const int32_t[::1] at, const floating[:, :, :, :] dy,
