@@ -5,7 +5,8 @@
   channels, over a chunk at a time for all rows, so that the input under four pixels stays near
 * the gradient of x is the same loop over the transposed entries, once for each residue of a pixel
   modulo the stride
-* the gradient of w takes eight entries of a row at a time, so that dy is loaded once for all eight
+* the gradient of w goes over entries in the same order, dy of four pixels in registers, and keeps a vector an
+  entry: lanes are summed once a chunk
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
 
@@ -92,13 +93,16 @@ def weight_gradient(indptr, indices, dy, x, kernel_height, kernel_width, stride,
     check_output(dy, len(indptr) - 1, size)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     at = offsets_of(indptr, indices, x, kernel, groups, plan)
-    starts = np.ascontiguousarray(indptr, np.int64)
-    x, dy = with_contiguous_batch(x), with_contiguous_batch(dy)
-    rows, tasks, parts = parts_of(dy, x, len(at), plan)
-    partial = np.zeros((parts, len(at)), dy.dtype)
-    if partial.size and dy.size:
-        _sample(starts, at, dy, x, partial, plan, rows, tasks)
-    return partial.sum(axis=0)
+    dw = np.zeros(len(at), dy.dtype)
+    if dw.size and dy.size:
+        starts, order, chunks = by_chunks(np.ascontiguousarray(indptr, np.int64), at, x, dy, plan)
+        rows, tasks, parts = parts_of(dy, x, len(at), plan, BAND)
+        partial = np.zeros((parts, len(at)), dy.dtype)
+        x, dy = with_contiguous_batch(x), with_contiguous_batch(dy)
+        longest = np.diff(starts[::len(dy)]).max()
+        _sample(starts, at[order], dy, x, partial, plan, rows, tasks, chunks, longest)
+        dw[order] = partial.sum(axis=0)
+    return dw
 
 
 cdef gather(indptr, at, values, x, y, Plan plan):
@@ -107,21 +111,23 @@ cdef gather(indptr, at, values, x, y, Plan plan):
         return
     starts, values, x = np.ascontiguousarray(indptr, np.int64), np.ascontiguousarray(values), with_contiguous_batch(x)
     blocks, band = bands_of(y)
-    chunks = chunks_of(x, y, starts[len(y)] - starts[0], plan)
-    if chunks > 1:  # entries of a chunk of channels together, and of an output in it
-        entries = slice(starts[0], starts[len(y)])
-        at, values = at[entries], values[entries]
-        channel = at // (plan.stride * plan.width * PIXEL) % len(x)
-        bins = channel // -(-len(x) // chunks) * len(y) + np.repeat(np.arange(len(y)), np.diff(starts))
-        starts, order = _sort(bins.astype(np.int32), chunks * len(y))
-        at, values = at[order], values[order]
-    _gather(starts, at, values, x, y, plan, blocks, band, chunks)
+    entries = slice(starts[0], starts[len(y)])
+    starts, order, chunks = by_chunks(starts - starts[0], at[entries], x, y, plan)
+    _gather(starts, at[entries][order], values[entries][order], x, y, plan, blocks, band, chunks)
 
 
-cdef chunks_of(x, y, entries, Plan plan):
-    """Chunks of channels whose input under four pixels stays near, if sums of a chunk have entries to speak of."""
+cdef by_chunks(starts, at, x, y, Plan plan):
+    """(starts, order, chunks): entries of one chunk of channels together, and of one row of W within it.
+
+    So many chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of.
+    """
     near = len(x) * plan.span * plan.stride * (4 + plan.width - y.shape[2]) * PIXEL // NEAR
-    return max(1, min(near, len(x), entries // (ENTRIES * len(y))))
+    chunks = max(1, min(near, len(x), len(at) // (ENTRIES * len(y))))
+    if chunks == 1:
+        return starts, slice(None), 1
+    channel = at // (plan.stride * plan.width * PIXEL) % len(x)
+    bins = channel // -(-len(x) // chunks) * len(y) + np.repeat(np.arange(len(y)), np.diff(starts))
+    return *_sort(bins.astype(np.int32), chunks * len(y)), chunks
 
 
 def _gather(const int64_t[::1] indptr, const int32_t[::1] at, const floating[::1] values,
@@ -250,113 +256,98 @@ cdef inline void gather_tail(const vector* x, const int32_t* at, const void* val
 
 
 def _sample(const int64_t[::1] indptr, const int32_t[::1] at, const floating[:, :, :, :] dy,
-            const floating[:, :, :, :] x, floating[:, ::1] partial, Plan plan, int64_t rows, int64_t tasks):
+            const floating[:, :, :, :] x, floating[:, ::1] partial, Plan plan, int64_t rows, int64_t tasks,
+            int64_t chunks, int64_t longest):
     cdef Image source = image_of(x), target = image_of(dy)
     cdef int64_t part, parts = partial.shape[0], failed = 0
     cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    cdef int64_t strip = rows * target.width * PIXEL
+    cdef int64_t grads = rows * target.channels * target.width * PIXEL, sums = longest * LINE
     cdef char* memory
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
     # as above; each part of the tasks adds to a row of `partial` of its own
     with nogil, parallel():
-        memory = <char*>malloc(size + strip + LINE)
+        memory = <char*>malloc(size + grads + sums + LINE)
         for part in prange(parts, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
             elif floating is float:
-                sample_part(<vf32*>to_line(memory), size, &indptr[0], &at[0], to, from_, &partial[part, 0], p, rows,
-                            part * tasks // parts, (part + 1) * tasks // parts)
+                sample_part(<vf32*>to_line(memory), size, size + grads, &indptr[0], chunks, &at[0], to, from_,
+                            &partial[part, 0], p, rows, part * tasks // parts, (part + 1) * tasks // parts)
             else:
-                sample_part(<vf64*>to_line(memory), size, &indptr[0], &at[0], to, from_, &partial[part, 0], p, rows,
-                            part * tasks // parts, (part + 1) * tasks // parts)
+                sample_part(<vf64*>to_line(memory), size, size + grads, &indptr[0], chunks, &at[0], to, from_,
+                            &partial[part, 0], p, rows, part * tasks // parts, (part + 1) * tasks // parts)
         free(memory)
     if failed:
         raise MemoryError("no memory for a packed block of the batch")
 
 
-cdef void sample_part(vector* packed, int64_t size, const int64_t* indptr, const int32_t* at, Image* dy, Image* x,
-                      void* dw, Plan* plan, int64_t rows, int64_t task, int64_t end) noexcept nogil:
-    """Tasks are the bands of `rows` output rows of all blocks."""
-    cdef int64_t i, o, k, first, begin, last, nbytes, bands = (dy.height + rows - 1) // rows
-    cdef int64_t row = row_bytes(x, plan)
-    cdef vector* strip = <vector*>(<char*>packed + size)
+cdef void sample_part(vector* packed, int64_t grads, int64_t sums, const int64_t* indptr, int64_t chunks,
+                      const int32_t* at, Image* dy, Image* x, void* dw, Plan* plan, int64_t rows, int64_t task,
+                      int64_t end) noexcept nogil:
+    """Tasks are the bands of `rows` output rows of all blocks; lanes are summed once a chunk."""
+    cdef int64_t i, c, k, first, begin, last, nbytes, bands = (dy.height + rows - 1) // rows
+    cdef int64_t count, row = row_bytes(x, plan)
+    cdef char* images = <char*>packed
+    cdef const int64_t* starts
+    cdef Plan own
+    own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
     while task < end:
         first, begin = task // bands * PIXEL, task % bands * rows
         last, nbytes = min(begin + rows, dy.height), min(PIXEL, x.nbytes - first)
         for i in range((last - begin - 1) * plan.stride + plan.span):
-            pack_row(<char*>packed + i * row, x, begin * plan.stride + plan.top + i, plan, first, nbytes)
-        for o in range(dy.channels):
-            if indptr[o] == indptr[o + 1]:
-                continue
-            pack_strip(<char*>strip, dy, o, begin, last, first, nbytes)
-            k = indptr[o]
-            while k + 8 <= indptr[o + 1]:
-                sample_eight(strip, last - begin, dy.width, packed, at + k, plan, row, dw, k)
-                k += 8
-            while k < indptr[o + 1]:
-                sample_one(strip, last - begin, dy.width, packed, at + k, plan, row, dw, k)
-                k += 1
+            pack_row(images + i * row, x, begin * plan.stride + plan.top + i, plan, first, nbytes)
+        for i in range(last - begin):
+            pack_row(images + grads + i * row_bytes(dy, &own), dy, begin + i, &own, first, nbytes)
+        for c in range(chunks):
+            starts = indptr + c * dy.channels
+            k, count = starts[0], starts[dy.channels] - starts[0]
+            memset(images + sums, 0, count * LINE)
+            for i in range(last - begin):
+                sample_row(<vector*>(images + i * plan.stride * row),
+                           <vector*>(images + grads + i * row_bytes(dy, &own)), starts, at, dy,
+                           <vector*>(images + sums))
+            for i in range(count):
+                add_sum(dw, k + i, (<vector*>(images + sums))[i])
         task += 1
 
 
-cdef void sample_eight(const vector* dy, int64_t height, int64_t width, const vector* packed, const int32_t* at,
-                       Plan* plan, int64_t row, void* dw, int64_t k) noexcept nogil:
-    cdef const char* p = <const char*>packed
-    cdef const vector* x
-    cdef vector d, a0, a1, a2, a3, a4, a5, a6, a7
-    cdef int64_t a, b, half, i0 = at[0], i1 = at[1], i2 = at[2], i3 = at[3], i4 = at[4], i5 = at[5], i6 = at[6], i7 = at[7]
-    cdef double zero = 0
-    if vector is vf32:
-        a0 = splat32(&zero, 0)
-    else:
-        a0 = splat64(&zero, 0)
-    a1 = a2 = a3 = a4 = a5 = a6 = a7 = a0
-    for a in range(height):
-        p = <const char*>packed + a * plan.stride * row
-        for b in range(width):
-            for half in range(2):
-                d = dy[half]
-                a0 = a0 + d * (<const vector*>(p + i0))[half]
-                a1 = a1 + d * (<const vector*>(p + i1))[half]
-                a2 = a2 + d * (<const vector*>(p + i2))[half]
-                a3 = a3 + d * (<const vector*>(p + i3))[half]
-                a4 = a4 + d * (<const vector*>(p + i4))[half]
-                a5 = a5 + d * (<const vector*>(p + i5))[half]
-                a6 = a6 + d * (<const vector*>(p + i6))[half]
-                a7 = a7 + d * (<const vector*>(p + i7))[half]
-            dy += 2
-            p += PIXEL
-    add_sum(dw, k, a0)
-    add_sum(dw, k + 1, a1)
-    add_sum(dw, k + 2, a2)
-    add_sum(dw, k + 3, a3)
-    add_sum(dw, k + 4, a4)
-    add_sum(dw, k + 5, a5)
-    add_sum(dw, k + 6, a6)
-    add_sum(dw, k + 7, a7)
+cdef void sample_row(const vector* x, const vector* grads, const int64_t* indptr, const int32_t* at, Image* dy,
+                     vector* sums) noexcept nogil:
+    cdef int64_t o, b, k, zeroth = indptr[0]
+    cdef const vector* d
+    cdef const vector* p
+    for b in range(0, dy.width - 3, 4):
+        for o in range(dy.channels):
+            sample_four(x + 2 * b, grads + 2 * (o * dy.width + b), at + indptr[o], indptr[o + 1] - indptr[o],
+                        sums + indptr[o] - zeroth)
+    for b in range(dy.width // 4 * 4, dy.width):
+        for o in range(dy.channels):
+            d = grads + 2 * (o * dy.width + b)
+            for k in range(indptr[o], indptr[o + 1]):
+                p = <const vector*>(<const char*>(x + 2 * b) + at[k])
+                sums[k - zeroth] = sums[k - zeroth] + d[0] * p[0] + d[1] * p[1]
 
 
-cdef void sample_one(const vector* dy, int64_t height, int64_t width, const vector* packed, const int32_t* at,
-                     Plan* plan, int64_t row, void* dw, int64_t k) noexcept nogil:
-    cdef const char* p
-    cdef vector a0, a1
-    cdef int64_t a, b
-    cdef double zero = 0
-    if vector is vf32:
-        a0 = splat32(&zero, 0)
-    else:
-        a0 = splat64(&zero, 0)
-    a1 = a0
-    for a in range(height):
-        p = <const char*>packed + a * plan.stride * row + at[0]
-        for b in range(width):
-            a0 = a0 + dy[0] * (<const vector*>p)[0]
-            a1 = a1 + dy[1] * (<const vector*>p)[1]
-            dy += 2
-            p += PIXEL
-    add_sum(dw, k, a0 + a1)
+cdef inline void sample_four(const vector* x, const vector* d, const int32_t* at, int64_t count,
+                             vector* sums) noexcept nogil:
+    """Adds four pixels to the sums of all entries of an output."""
+    cdef const vector* p
+    cdef vector u, v
+    cdef int64_t k
+    cdef vector d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3], d4 = d[4], d5 = d[5], d6 = d[6], d7 = d[7]
+    for k in range(count):
+        p = <const vector*>(<const char*>x + at[k])
+        u = sums[k] + d0 * p[0]
+        v = d1 * p[1]
+        u = u + d2 * p[2]
+        v = v + d3 * p[3]
+        u = u + d4 * p[4]
+        v = v + d5 * p[5]
+        u = u + d6 * p[6]
+        v = v + d7 * p[7]
+        sums[k] = u + v
 
 
 def _sort(const int32_t[::1] bins, int64_t count):
