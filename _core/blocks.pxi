@@ -180,19 +180,6 @@ cdef inline void put(char* target, vector a, vector b, int64_t nbytes) noexcept 
         memcpy(target, pixel, nbytes)
 
 
-cdef void pack_strip(char* strip, Image* dy, int64_t o, int64_t begin, int64_t end, int64_t first,
-                     int64_t nbytes) noexcept nogil:
-    """Rows begin to end - 1 of channel o."""
-    cdef int64_t a, b
-    cdef const char* source
-    for a in range(begin, end):
-        source = dy.data + o * dy.by_channel + a * dy.by_row + first
-        for b in range(dy.width):
-            copy_pixel(strip, source, nbytes)
-            strip += PIXEL
-            source += dy.by_pixel
-
-
 cdef inline void add_sum(void* dw, int64_t k, vector a) noexcept nogil:
     if vector is vf32:
         (<float*>dw)[k] += sum32(a)
