@@ -25,7 +25,6 @@ cdef enum:
     CHUNK = 1 << 18    # bytes of packed input under four pixels that stay near the processor
 
 
-
 def convolve(w, x, stride, padding, groups):
     check_weight(w)
     check_image("x", x, w.dtype)
