@@ -60,13 +60,14 @@ class BuildWithWhatTheCompilerHas(build_ext):
 
 def kernels():
     for source in sorted(Path("_core").glob("*.pyx")):
-        yield Extension(f"minisparse._core.{source.stem}", [str(source)])
+        depends = sorted(map(str, [*Path("_core").glob("*.h"), *Path("_core").glob("*.pxi")]))
+        yield Extension(f"minisparse._core.{source.stem}", [str(source)], include_dirs=["_core"], depends=depends)
 
 
 setup(
     packages=[*find_packages(include=["minisparse", "minisparse.*"]), "minisparse._core", "minisparse.datasets"],
     package_dir={"minisparse._core": "_core", "minisparse.datasets": "datasets"},
-    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxd", "*.h"]},
+    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxd", "*.pxi", "*.h"]},
     include_package_data=False,  # what stands above, and no more
     # force: a change of flavour changes the C code of a source that has not changed
     ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=True),

@@ -30,6 +30,16 @@ class Geometry:
             )
         return sizes
 
+    @property
+    def is_product(self) -> bool:
+        """Whether a convolution is one matrix product on x as it stands."""
+        return self.kernel == (1, 1) and self.stride == 1 and self.padding == 0
+
+    def fits_kernels(self, *arrays: np.ndarray) -> bool:
+        """Whether the core's convolutions are the way: real operands of one precision, and more than one product."""
+        real = arrays[0].dtype in (np.float32, np.float64) and all(a.dtype == arrays[0].dtype for a in arrays)
+        return real and not self.is_product
+
     def windows(self, padded: np.ndarray) -> np.ndarray:
         """A view (C, kh, kw, Ho, Wo, N) of a padded image (C, H + 2p, W + 2p, N)."""
         view = np.lib.stride_tricks.sliding_window_view(padded, self.kernel, axis=(1, 2))
@@ -38,7 +48,7 @@ class Geometry:
     def unfold(self, x: np.ndarray) -> np.ndarray:
         """(C, H, W, N) -> (C kh kw, Ho Wo N)."""
         c, h, w, n = x.shape
-        if self.kernel == (1, 1) and self.stride == 1 and self.padding == 0:
+        if self.is_product:
             return x.reshape(c, h * w * n)
         ho, wo = self.output_size(h, w)
         return self.windows(self.pad(x)).reshape(c * self.kernel[0] * self.kernel[1], ho * wo * n)
@@ -47,7 +57,7 @@ class Geometry:
         """The transpose of unfold: sums columns back onto an image of this shape (C, H, W, N)."""
         c, h, w, n = shape
         kh, kw = self.kernel
-        if self.kernel == (1, 1) and self.stride == 1 and self.padding == 0:
+        if self.is_product:
             return columns.reshape(shape)
         p, s = self.padding, self.stride
         ho, wo = self.output_size(h, w)

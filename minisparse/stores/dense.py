@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from minisparse._core import conv
 from minisparse.stores.base import Store
+from minisparse.stores.convolution import Geometry
 
 
 class DenseStore(Store):
@@ -42,6 +44,23 @@ class DenseStore(Store):
 
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
         self.add_gradient(np.matmul(_split(dy, groups), _split(x, groups).swapaxes(1, 2)))
+
+    def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
+        if not geometry.fits_kernels(self.values, x):
+            return super().convolve(x, geometry)
+        return conv.convolve(self.values, x, geometry.stride, geometry.padding, geometry.groups)
+
+    def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
+        if not geometry.fits_kernels(self.values, dy):
+            return super().rconvolve(dy, geometry, shape)
+        setting = *shape[1:3], geometry.stride, geometry.padding, geometry.groups
+        return conv.input_gradient(self.values, dy, *setting)
+
+    def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
+        if not geometry.fits_kernels(self.values, dy, x):
+            return super().accumulate_convolution(dy, x, geometry)
+        setting = *geometry.kernel, geometry.stride, geometry.padding, geometry.groups
+        self.add_gradient(conv.weight_gradient(dy, x, *setting))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
         where = True if self.mask is None or not self.frozen else self.mask

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minisparse._core import spmm
+from minisparse._core import spconv, spmm
 from minisparse.stores.base import Store
+from minisparse.stores.convolution import Geometry
 from minisparse.stores.dense import DenseStore
 
 TILE = 1 << 16
@@ -97,6 +98,23 @@ class SparseStore(Store):
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
         self.grad += spmm.sampled(self.indptr, self._grouped(groups), dy, x)
 
+    def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
+        if not (self.rest.is_zero and geometry.fits_kernels(self.values, x)):
+            return super().convolve(x, geometry)
+        return spconv.convolve(self.indptr, self.indices, self.values, x, *_settings(geometry))
+
+    def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
+        if not (self.rest.is_zero and geometry.fits_kernels(self.values, dy)):
+            return super().rconvolve(dy, geometry, shape)
+        return spconv.input_gradient(
+            self.indptr, self.indices, self.values, dy, *shape[:3], *_settings(geometry)
+        )
+
+    def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
+        if not geometry.fits_kernels(self.values, dy, x):
+            return super().accumulate_convolution(dy, x, geometry)
+        self.grad += spconv.weight_gradient(self.indptr, self.indices, dy, x, *_settings(geometry))
+
     def add_gradient(self, gradient: np.ndarray) -> None:
         self.grad += gradient.reshape(-1)[self.index]
 
@@ -128,3 +146,7 @@ class SparseStore(Store):
         group = np.arange(self.rows) // (self.rows // groups)
         offset = np.repeat(group * self.columns, np.diff(self.indptr))
         return (self.indices + offset).astype(self.indices.dtype)
+
+
+def _settings(geometry: Geometry) -> tuple[int, ...]:
+    return *geometry.kernel, geometry.stride, geometry.padding, geometry.groups

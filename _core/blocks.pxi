@@ -1,0 +1,187 @@
+# Batch blocks: what the two convolution kernels share.
+#
+# A thread copies a block of the batch of an image, 128 bytes (two vectors) a pixel, to rows of
+# (channels, packed width) pixels, zero where the image ends. Then pixels lie side by side whatever N is, an
+# offset in bytes names a weight's input under every output pixel alike, and blocks at the end of the batch need no
+# care but in reading and writing. A row is copied just before the first output row that meets it.
+
+from cython cimport floating
+from cython.parallel cimport parallel, prange
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+import math
+import os
+
+import numpy as np
+
+cdef extern from "vec.h" nogil:
+    ctypedef float vf32
+    ctypedef double vf64
+    vf32 splat32(const void*, int64_t)
+    vf64 splat64(const void*, int64_t)
+    float sum32(vf32)
+    double sum64(vf64)
+    void prefetch(const void*)
+
+ctypedef fused vector:
+    vf32
+    vf64
+
+cdef enum:
+    LINE = 64     # bytes of a vector
+    PIXEL = 128   # bytes of a packed pixel
+    AHEAD = 8     # pixels fetched before they are copied
+    BAND = 4           # fewest rows of output worth a thread of their own
+    PARTS = 64         # most partial sums of a gradient
+    BUDGET = 1 << 19   # bytes of packed input that stay near the processor
+
+
+cdef struct Image:  # (channels, height, width, N); strides in bytes, N contiguous
+    char* data
+    int64_t channels, height, width, by_channel, by_row, by_pixel, nbytes
+
+
+cdef struct Plan:  # output pixel (a, b) meets input pixels (stride a + top + u, stride b + left + v)
+    int64_t stride, top, left
+    int64_t span, width  # 0 <= u < span; a packed row is `stride` parts of this width
+
+
+cdef Image image_of(const floating[:, :, :, :] array) noexcept:
+    """The strides of an array (channels, height, width, N), N contiguous."""
+    cdef Image image
+    image.channels, image.height, image.width = array.shape[0], array.shape[1], array.shape[2]
+    image.by_channel, image.by_row, image.by_pixel = array.strides[0], array.strides[1], array.strides[2]
+    image.nbytes = array.shape[3] * sizeof(floating)
+    image.data = NULL
+    if image.channels and image.height and image.width and image.nbytes:
+        image.data = <char*>&array[0, 0, 0, 0]
+    return image
+
+
+cdef empty(shape, dtype):
+    """An array whose first entry starts a cache line, so that no pixel of whole blocks touches three."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    memory = np.empty(nbytes + LINE, np.uint8)
+    first = -memory.ctypes.data % LINE
+    return memory[first:first + nbytes].view(dtype).reshape(shape)
+
+
+cdef Plan forward_plan(kernel, stride, padding, size) except *:
+    """Of y from x."""
+    cdef Plan plan
+    plan.stride, plan.top, plan.left = stride, -padding, -padding
+    plan.span, plan.width = kernel[0], size[1] + (kernel[1] - 1) // stride
+    return plan
+
+
+cdef Plan transposed_plan(kernel, stride, padding, width) except *:
+    """Of the x of one residue from dy."""
+    cdef Plan plan
+    plan.stride = 1
+    plan.top, plan.left = (-((k - 1 - padding) // stride) for k in kernel)
+    plan.span = (stride - 1 + padding) // stride - plan.top + 1
+    plan.width = (width - 1) // stride + 1 + (stride - 1 + padding) // stride - plan.left
+    return plan
+
+
+cdef forward_offsets(shape, x, Plan plan):
+    """Where in packed rows of x each entry of a row of W (O, C, kh, kw) reads, from an output pixel's place."""
+    c, u, v = np.indices(shape[1:])
+    table = ((u * x.shape[0] + c) * plan.stride + v % plan.stride) * plan.width + v // plan.stride
+    return offsets32(table, plan, x)
+
+
+cdef offsets32(pixels, Plan plan, x):
+    """Bytes of this many pixels."""
+    if plan.span * x.shape[0] * plan.stride * plan.width * PIXEL >= 2**31:
+        raise ValueError(f"an image of shape {x.shape} is too wide for a kernel of this size")
+    return (pixels * PIXEL).astype(np.int32).reshape(-1)
+
+
+cdef bands_of(y):
+    """(blocks of the batch, rows of y a task); results do not depend on the rows."""
+    blocks, wanted = -(-y.shape[3] * y.itemsize // PIXEL), os.cpu_count() or 1
+    bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, y.shape[1] // BAND))
+    return blocks, -(-y.shape[1] // bands)
+
+
+cdef parts_of(dy, x, entries, Plan plan, least=1):
+    """(rows of dy a task, tasks, partial sums of a gradient), from shapes only."""
+    row = x.shape[0] * plan.stride * plan.width * PIXEL
+    rows = min((BUDGET // max(row, 1) - plan.span) // plan.stride + 1, 1024 // dy.shape[2])
+    rows = min(dy.shape[1], max(least, rows))
+    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
+    return rows, tasks, max(1, min(tasks, PARTS, (1 << 24) // max(entries, 1)))
+
+
+cdef with_contiguous_batch(array):
+    """The array, or a copy in which pixels of one image lie side by side."""
+    return array if array.strides[3] == array.itemsize else np.ascontiguousarray(array)
+
+
+cdef inline char* to_line(char* p) noexcept nogil:
+    """The next multiple of 64 bytes."""
+    return <char*>((<size_t>p + LINE - 1) // LINE * LINE)
+
+
+cdef inline int64_t row_bytes(Image* x, Plan* plan) noexcept nogil:
+    return x.channels * plan.stride * plan.width * PIXEL
+
+
+cdef void pack_row(char* packed, Image* x, int64_t row, Plan* plan, int64_t first, int64_t nbytes) noexcept nogil:
+    """Row `row` of x, bytes [first, first + nbytes) of each pixel -> (channels, stride, width) pixels.
+
+    Columns of one residue modulo the stride lie side by side, as the output pixels that meet them do.
+    """
+    cdef int64_t c, q, residue, begin, end
+    cdef const char* source
+    if row < 0 or row >= x.height:
+        memset(packed, 0, row_bytes(x, plan))
+        return
+    for c in range(x.channels):
+        for residue in range(plan.stride):
+            begin = clipped(-plan.left - residue, plan)
+            end = max(begin, clipped(x.width - plan.left - residue, plan))
+            source = x.data + c * x.by_channel + row * x.by_row + first
+            source += (plan.left + residue + begin * plan.stride) * x.by_pixel
+            memset(packed, 0, begin * PIXEL)
+            for q in range(begin, end):
+                prefetch(source + AHEAD * plan.stride * x.by_pixel)
+                prefetch(source + AHEAD * plan.stride * x.by_pixel + LINE)
+                copy_pixel(packed + q * PIXEL, source, nbytes)
+                source += plan.stride * x.by_pixel
+            memset(packed + end * PIXEL, 0, (plan.width - end) * PIXEL)
+            packed += plan.width * PIXEL
+
+
+cdef inline int64_t clipped(int64_t column, Plan* plan) noexcept nogil:
+    """The first packed pixel at or after a column."""
+    return min(max(0, (column + plan.stride - 1) // plan.stride) if column > 0 else 0, plan.width)
+
+
+cdef inline void copy_pixel(char* packed, const char* source, int64_t nbytes) noexcept nogil:
+    if nbytes == PIXEL:
+        memcpy(packed, source, PIXEL)
+    else:
+        memcpy(packed, source, nbytes)
+        memset(packed + nbytes, 0, PIXEL - nbytes)
+
+
+cdef inline void put(char* target, vector a, vector b, int64_t nbytes) noexcept nogil:
+    """The first nbytes of a pixel."""
+    cdef vector[2] pixel
+    pixel[0] = a
+    pixel[1] = b
+    if nbytes == PIXEL:
+        memcpy(target, pixel, PIXEL)
+    else:
+        memcpy(target, pixel, nbytes)
+
+
+cdef inline void add_sum(void* dw, int64_t k, vector a) noexcept nogil:
+    if vector is vf32:
+        (<float*>dw)[k] += sum32(a)
+    else:
+        (<double*>dw)[k] += sum64(a)

@@ -1,0 +1,183 @@
+"""Convolution of a dense weight W (O, C / groups, kh, kw) and its two gradients, batch last.
+
+    convolve         y[o, i, j] = sum_{c, u, v} W[o, c, u, v] x[c, s i + u - p, s j + v - p]         (1)
+    input_gradient   dx, the transpose of eq. 1 in x
+    weight_gradient  dw[o, c, u, v] = sum_{i, j, n} dy[o, i, j, n] x[c, s i + u - p, s j + v - p, n]  (2)
+
+with stride s, x zero outside the image, p pixels of padding on each side, and c over the channels of o's
+group. x is (C, H, W, N), y is (O, Ho, Wo, N) with Ho = floor((H + 2 p - kh) / s) + 1. Operands
+share float32 or float64. Every result is the same whatever the number of threads.
+"""
+
+import math
+
+import numpy as np
+
+
+def convolve(w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: int) -> np.ndarray:
+    """y (O, Ho, Wo, N), eq. 1.
+
+    Raises
+    ------
+    ValueError : shapes that do not fit, other dtypes, or a kernel larger than the padded image.
+    """
+    check_weight(w)
+    check_image("x", x, w.dtype)
+    check_geometry(w.shape[2:], stride, padding, groups)
+    check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
+    ho, wo = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
+    columns = _unfold(x, w.shape[2:], stride, padding)
+    y = np.matmul(_by_group(w, groups), _by_group(columns, groups))
+    return y.reshape(len(w), ho, wo, x.shape[3])
+
+
+def input_gradient(
+    w: np.ndarray, dy: np.ndarray, height: int, width: int, stride: int, padding: int, groups: int
+) -> np.ndarray:
+    """dx (C, height, width, N) of dy (O, Ho, Wo, N).
+
+    Raises
+    ------
+    ValueError : as for convolve.
+    """
+    check_weight(w)
+    check_image("dy", dy, w.dtype)
+    check_geometry(w.shape[2:], stride, padding, groups)
+    check_size(height, width)
+    check_channels(w.shape[0], w.shape[1], w.shape[1] * groups, groups)
+    check_output(dy, len(w), check_fit(w.shape[2:], stride, padding, (height, width)))
+    columns = np.matmul(_by_group(w, groups).swapaxes(1, 2), _by_group(dy, groups))
+    return _fold(columns, (groups * w.shape[1], height, width, dy.shape[3]), w.shape[2:], stride, padding)
+
+
+def weight_gradient(
+    dy: np.ndarray, x: np.ndarray, kernel_height: int, kernel_width: int, stride: int, padding: int, groups: int
+) -> np.ndarray:
+    """dw (O, C / groups, kh, kw), eq. 2: dy (O, Ho, Wo, N), x (C, H, W, N).
+
+    Raises
+    ------
+    ValueError : as for convolve.
+    """
+    kernel = kernel_height, kernel_width
+    check_image("dy", dy, dy.dtype)
+    check_image("x", x, dy.dtype, dy.shape[3])
+    check_geometry(kernel, stride, padding, groups)
+    check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
+    check_output(dy, dy.shape[0], check_fit(kernel, stride, padding, x.shape[1:3]))
+    columns = _unfold(x, kernel, stride, padding)
+    dw = np.matmul(_by_group(dy, groups), _by_group(columns, groups).swapaxes(1, 2))
+    return dw.reshape(len(dy), x.shape[0] // groups, *kernel)
+
+
+def _by_group(array: np.ndarray, groups: int) -> np.ndarray:
+    """(rows, ...) -> (groups, rows of a group, columns)."""
+    return array.reshape(groups, len(array) // groups, math.prod(array.shape[1:]))
+
+
+def _unfold(x: np.ndarray, kernel: tuple[int, int], stride: int, padding: int) -> np.ndarray:
+    """The inputs under the kernel at each output pixel: (C, H, W, N) -> (C kh kw, Ho Wo N)."""
+    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, ::stride, ::stride]
+    c, ho, wo, n, kh, kw = windows.shape
+    return windows.transpose(0, 4, 5, 1, 2, 3).reshape(c * kh * kw, ho * wo * n)
+
+
+def _fold(columns: np.ndarray, shape: tuple[int, ...], kernel, stride: int, padding: int) -> np.ndarray:
+    """The transpose of _unfold: sums columns back onto an image of this shape (C, H, W, N)."""
+    (c, h, w, n), (kh, kw), p = shape, kernel, padding
+    ho, wo = check_fit(kernel, stride, padding, (h, w))
+    columns = columns.reshape(c, kh, kw, ho, wo, n)
+    image = np.zeros((c, h + 2 * p, w + 2 * p, n), columns.dtype)
+    for u in range(kh):
+        for v in range(kw):
+            image[:, u : u + stride * ho : stride, v : v + stride * wo : stride] += columns[:, u, v]
+    return np.ascontiguousarray(image[:, p : p + h, p : p + w])
+
+
+LARGEST = 2**31 - 1
+"""Bound of every size of a geometry."""
+
+
+def check_geometry(kernel, stride: int, padding: int, groups: int) -> None:
+    """ValueError unless these are whole numbers of a geometry."""
+    for name, least, value in (
+        ("kernel", 1, kernel[0]), ("kernel", 1, kernel[1]), ("stride", 1, stride), ("padding", 0, padding),
+        ("groups", 1, groups),
+    ):
+        _check_integer(name, value, least)
+
+
+def check_size(height: int, width: int, channels: int = 0) -> None:
+    """ValueError unless these are whole numbers."""
+    _check_integer("height", height, 0)
+    _check_integer("width", width, 0)
+    _check_integer("channels", channels, 0)
+
+
+def _check_integer(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int | np.integer) or not least <= value <= LARGEST:
+        raise ValueError(f"{name}={value!r} must be a whole number from {least} to {LARGEST}")
+
+
+def check_weight(w: np.ndarray) -> None:
+    """ValueError unless w is (O, C / groups, kh, kw) of float32 or float64."""
+    if w.ndim != 4 or w.dtype not in (np.float32, np.float64):
+        raise ValueError(f"w is {w.dtype} of shape {w.shape}: expected float32 or float64, (O, C / groups, kh, kw)")
+
+
+def check_image(name: str, image: np.ndarray, dtype: np.dtype, batch: int | None = None) -> None:
+    """ValueError unless the array is (channels, height, width, N) of this float dtype."""
+    if image.ndim != 4 or batch not in (None, image.shape[-1]):
+        raise ValueError(f"{name} has shape {image.shape}, expected (channels, height, width, {batch or 'N'})")
+    if image.dtype != dtype or dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} is {image.dtype} beside {dtype}: both must be float32 or both float64")
+
+
+def check_channels(outputs: int, inputs: int, channels: int, groups: int) -> None:
+    """ValueError unless the groups part outputs and channels evenly, `inputs` channels each."""
+    if outputs % groups or inputs * groups != channels:
+        raise ValueError(f"{groups} groups do not part {outputs} outputs and {channels} channels, {inputs} to a group")
+
+
+def check_fit(kernel, stride: int, padding: int, size) -> tuple[int, int]:
+    """(Ho, Wo); ValueError if the kernel does not fit the padded image."""
+    sizes = tuple((int(s) + 2 * int(padding) - int(k)) // int(stride) + 1 for s, k in zip(size, kernel, strict=True))
+    if min(sizes) < 1:
+        raise ValueError(f"kernel {tuple(kernel)} with padding {padding} does not fit a {size[0]} x {size[1]} image")
+    return sizes
+
+
+def check_output(dy: np.ndarray, outputs: int, size: tuple[int, int]) -> None:
+    """ValueError unless dy has this many channels and pixels."""
+    if dy.shape[:3] != (outputs, *size):
+        raise ValueError(f"dy has shape {dy.shape}, expected ({outputs}, {size[0]}, {size[1]}, N)")
+
+
+GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
+    ((4, 3, 5, 4, 3), (3, 3), 1, 1, 1),
+    ((5, 2, 7, 9, 33), (3, 3), 1, 1, 1),
+    ((7, 4, 6, 6, 70), (3, 3), 2, 1, 1),
+    ((6, 4, 6, 7, 32), (3, 2), 1, 0, 2),
+    ((3, 3, 8, 8, 16), (5, 5), 1, 2, 3),
+    ((4, 6, 9, 5, 31), (2, 3), 3, 3, 2),
+    ((2, 5, 4, 4, 1), (1, 1), 2, 0, 1),
+    ((3, 2, 1, 2, 32), (1, 1), 1, 2, 1),
+    ((2, 2, 3, 3, 0), (3, 3), 1, 1, 1),
+    ((0, 2, 3, 3, 2), (3, 3), 1, 1, 1),
+    ((2, 0, 3, 3, 2), (2, 2), 1, 0, 1),
+)
+
+
+def cases(generator: np.random.Generator):
+    """Calls with the longest sum of each: (function, arguments, terms a sum)."""
+    for dtype in (np.float32, np.float64):
+        for (o, c, h, wd, n), kernel, *geometry in GEOMETRIES:
+            stride, padding, groups = geometry
+            ho, wo = check_fit(kernel, stride, padding, (h, wd))
+            w = generator.normal(size=(o, c // groups, *kernel)).astype(dtype)
+            x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, wd, n), (o, ho, wo, n)))
+            yield "convolve", (w, x, *geometry), math.prod(w.shape[1:])
+            yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry), math.prod(w.shape[1:])
+            yield "input_gradient", (w, dy, h, wd, *geometry), w.size
+            yield "weight_gradient", (dy, x, *kernel, *geometry), max(ho * wo * n, 1)

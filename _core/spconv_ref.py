@@ -1,0 +1,153 @@
+"""Convolution of a sparse weight and its two gradients, batch last.
+
+The mask over (O, C / groups, kh, kw) is CSR of the matrix (O, I), I = C / groups kh kw, as in spmm_ref.py. With
+columns (C kh kw, Ho Wo N) the inputs under the kernel at each output pixel,
+
+    convolve         y  = W columns                         (C, H, W, N) -> (O, Ho, Wo, N)
+    input_gradient   dx = columns' places of W^T dy, summed  (O, Ho, Wo, N) -> (C, H, W, N)
+    weight_gradient  dw = dy columns^T, at the entries of W only
+
+in which columns are the specification; the compiled twin forms none. Geometry as in conv_ref.py. Every result
+is the same whatever the number of threads.
+"""
+
+import math
+
+import numpy as np
+
+from minisparse._core import spmm_ref
+from minisparse._core.conv_ref import (
+    GEOMETRIES,
+    _fold,
+    _unfold,
+    check_channels,
+    check_fit,
+    check_geometry,
+    check_image,
+    check_output,
+    check_size,
+)
+from minisparse._core.spmm_ref import check_columns, check_csr
+
+
+def convolve(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    x: np.ndarray,
+    kernel_height: int,
+    kernel_width: int,
+    stride: int,
+    padding: int,
+    groups: int,
+) -> np.ndarray:
+    """y (O, Ho, Wo, N) of x (C, H, W, N).
+
+    Parameters
+    ----------
+    indptr (O + 1,), indices (K,) : int32 or int64;  values (K,), x : float32 or float64
+
+    Raises
+    ------
+    ValueError : malformed CSR, an index outside the kernel, shapes that do not fit or dtypes that differ.
+    """
+    kernel = kernel_height, kernel_width
+    check_csr(indptr, indices, values)
+    check_image("x", x, values.dtype)
+    check_mask(indptr, indices, x.shape[0], kernel, stride, padding, groups)
+    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    columns = _unfold(x, kernel, stride, padding)
+    y = spmm_ref.matmul(indptr, _grouped(indptr, indices, len(columns), groups), values, columns)
+    return y.reshape(len(indptr) - 1, *size, x.shape[3])
+
+
+def input_gradient(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    dy: np.ndarray,
+    channels: int,
+    height: int,
+    width: int,
+    kernel_height: int,
+    kernel_width: int,
+    stride: int,
+    padding: int,
+    groups: int,
+) -> np.ndarray:
+    """dx (channels, height, width, N) of dy (O, Ho, Wo, N).
+
+    Raises
+    ------
+    ValueError : as for convolve.
+    """
+    kernel = kernel_height, kernel_width
+    check_csr(indptr, indices, values)
+    check_image("dy", dy, values.dtype)
+    check_size(height, width, channels)
+    check_mask(indptr, indices, channels, kernel, stride, padding, groups)
+    check_output(dy, len(indptr) - 1, check_fit(kernel, stride, padding, (height, width)))
+    rows, flat = channels * kernel_height * kernel_width, dy.reshape(len(dy), math.prod(dy.shape[1:]))
+    columns = spmm_ref.rmatmul(indptr, _grouped(indptr, indices, rows, groups), values, flat, rows)
+    return _fold(columns, (channels, height, width, dy.shape[3]), kernel, stride, padding)
+
+
+def weight_gradient(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    dy: np.ndarray,
+    x: np.ndarray,
+    kernel_height: int,
+    kernel_width: int,
+    stride: int,
+    padding: int,
+    groups: int,
+) -> np.ndarray:
+    """dw (K,), the gradient on the mask: dy (O, Ho, Wo, N), x (C, H, W, N).
+
+    Raises
+    ------
+    ValueError : as for convolve.
+    """
+    kernel = kernel_height, kernel_width
+    check_csr(indptr, indices)
+    check_image("dy", dy, dy.dtype)
+    check_image("x", x, dy.dtype, dy.shape[3])
+    check_mask(indptr, indices, x.shape[0], kernel, stride, padding, groups)
+    check_output(dy, len(indptr) - 1, check_fit(kernel, stride, padding, x.shape[1:3]))
+    columns = _unfold(x, kernel, stride, padding)
+    flat = dy.reshape(len(dy), columns.shape[1])
+    return spmm_ref.sampled(indptr, _grouped(indptr, indices, len(columns), groups), flat, columns)
+
+
+def _grouped(indptr: np.ndarray, indices: np.ndarray, rows: int, groups: int) -> np.ndarray:
+    """Column indices of a group's own kernel to rows of all columns."""
+    group = np.arange(len(indptr) - 1) // max((len(indptr) - 1) // groups, 1)
+    return (indices + np.repeat(group * (rows // groups), np.diff(indptr))).astype(indices.dtype)
+
+
+def check_mask(indptr: np.ndarray, indices: np.ndarray, channels: int, kernel, stride, padding, groups) -> None:
+    """ValueError unless the CSR is one of a kernel of this geometry."""
+    check_geometry(kernel, stride, padding, groups)
+    check_channels(len(indptr) - 1, channels // groups, channels, groups)
+    check_columns(indices, channels // groups * int(kernel[0]) * int(kernel[1]))
+
+
+def cases(generator: np.random.Generator):
+    """Calls with the longest sum of each: (function, arguments, terms a sum)."""
+    f, d, i, q = np.float32, np.float64, np.int32, np.int64
+    for dtype, index, density in ((f, i, 0.3), (d, q, 0.4), (f, q, 1.0), (f, i, 0.0)):
+        for (o, c, h, w, n), kernel, *geometry in GEOMETRIES:
+            stride, padding, groups = geometry
+            mask = generator.random((o, c // groups * kernel[0] * kernel[1])) < density
+            mask[o // 2 : o // 2 + 1] = False
+            indptr = np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(index)
+            indices = np.nonzero(mask)[1].astype(index)
+            values = generator.normal(size=len(indices)).astype(dtype)
+            ho, wo = check_fit(kernel, stride, padding, (h, w))
+            x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, w, n), (o, ho, wo, n)))
+            yield "convolve", (indptr, indices, values, x, *kernel, *geometry), mask.shape[1]
+            x = np.repeat(x, 2, axis=3)[..., ::2]
+            yield "convolve", (indptr, indices, values, x, *kernel, *geometry), mask.shape[1]
+            yield "input_gradient", (indptr, indices, values, dy, c, h, w, *kernel, *geometry), mask.size
+            yield "weight_gradient", (indptr, indices, dy, x, *kernel, *geometry), max(ho * wo * n, 1)

@@ -1,0 +1,298 @@
+"""Dense and sparse convolution kernels, against the product of unfolded columns in float64."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minisparse._core import BACKEND, conv, spconv
+from minisparse.stores import Geometry
+
+BATCHES = [0, 1, 3, 15, 16, 17, 31, 32, 33, 70]
+
+
+@dataclass
+class Case:
+    """A masked weight w (O, C / groups, kh, kw), x, dy and the geometry they meet in."""
+
+    geometry: Geometry
+    mask: np.ndarray
+    w: np.ndarray
+    x: np.ndarray
+    dy: np.ndarray
+    index: type = np.int32
+
+    @property
+    def settings(self):
+        return self.geometry.stride, self.geometry.padding, self.geometry.groups
+
+    @property
+    def csr(self):
+        rows = self.mask.reshape(len(self.mask), -1)
+        indptr = np.concatenate([[0], np.cumsum(rows.sum(1))]).astype(self.index)
+        return indptr, np.nonzero(rows)[1].astype(self.index), self.w[self.mask]
+
+
+def make(outputs, channels, size, kernel, stride=1, padding=0, groups=1, n=33, density=0.5, dtype=np.float32, seed=0):
+    """Channels of one group and outputs of one group; an all-zero row in the middle."""
+    generator = np.random.default_rng(seed)
+    geometry = Geometry(kernel, stride, padding, groups)
+    mask = generator.random((groups * outputs, channels, *kernel)) < density
+    mask[len(mask) // 2] &= density == 1
+    x = generator.normal(size=(groups * channels, *size, n)).astype(dtype)
+    dy = generator.normal(size=(groups * outputs, *geometry.output_size(*size), n)).astype(dtype)
+    return Case(geometry, mask, (mask * generator.normal(size=mask.shape)).astype(dtype), x, dy)
+
+
+@st.composite
+def convolutions(draw):
+    kernel = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    padding = draw(st.integers(0, 6))
+    size = tuple(draw(st.integers(max(1, k - 2 * padding), 10)) for k in kernel)
+    case = make(
+        draw(st.integers(1, 6)),
+        draw(st.integers(1, 5)),
+        size,
+        kernel,
+        draw(st.integers(1, 4)),
+        padding,
+        draw(st.integers(1, 3)),
+        draw(st.sampled_from(BATCHES)),
+        draw(st.sampled_from([0.0, 0.1, 0.6, 1.0])),
+        draw(st.sampled_from([np.float32, np.float64])),
+        draw(st.integers(0, 2**32)),
+    )
+    case.index = draw(st.sampled_from([np.int32, np.int64]))
+    return case
+
+
+def by_group(array, groups):
+    return array.reshape(groups, len(array) // groups, -1) if array.size else array.reshape(groups, 0, 0)
+
+
+def products(case, absolute=False):
+    """y, dx, dw as products of unfolded columns, float64; or of the absolute values."""
+    w, x, dy = (np.abs(a).astype(float) if absolute else a.astype(float) for a in (case.w, case.x, case.dy))
+    g, groups = case.geometry, case.geometry.groups
+    if not x.size:
+        return np.zeros(dy.shape), np.zeros(x.shape), np.zeros(w.shape)
+    columns, flat = by_group(g.unfold(x), groups), by_group(dy, groups)
+    y = by_group(w, groups) @ columns
+    dx = by_group(w, groups).swapaxes(1, 2) @ flat
+    dw = flat @ columns.swapaxes(1, 2)
+    return y.reshape(dy.shape), g.fold(dx.reshape(-1, flat.shape[2]), x.shape), dw.reshape(w.shape)
+
+
+def dense(case):
+    w, x, dy = case.w, case.x, case.dy
+    dx = conv.input_gradient(w, dy, *x.shape[1:3], *case.settings)
+    return conv.convolve(w, x, *case.settings), dx, conv.weight_gradient(dy, x, *w.shape[2:], *case.settings)
+
+
+def sparse(case):
+    indptr, indices, values = case.csr
+    x, dy, kernel = case.x, case.dy, case.w.shape[2:]
+    y = spconv.convolve(indptr, indices, values, x, *kernel, *case.settings)
+    dx = spconv.input_gradient(indptr, indices, values, dy, *x.shape[:3], *kernel, *case.settings)
+    return y, dx, spconv.weight_gradient(indptr, indices, dy, x, *kernel, *case.settings)
+
+
+def assert_within(found, exact, terms, absolute, dtype):
+    """|found - exact| <= n eps / (1 - n eps) sum |terms|, which is twice the kernel's bound: room for the oracle's."""
+    assert found.dtype == dtype and found.shape == exact.shape
+    rounding = terms * np.finfo(dtype).eps
+    assert (np.abs(found - exact) <= rounding / (1 - rounding) * absolute).all()
+
+
+@given(convolutions())
+def test_dense_and_sparse_kernels_are_the_product_of_unfolded_columns(case):
+    exact, absolute = products(case), products(case, absolute=True)
+    terms = case.w[0].size, case.w.size, max(1, case.dy[0].size)
+    for found, *expected in zip(dense(case), exact, terms, absolute, strict=True):
+        assert_within(found, *expected, case.x.dtype)
+    exact, absolute = ((y, dx, dw[case.mask]) for y, dx, dw in (exact, absolute))
+    for found, *expected in zip(sparse(case), exact, terms, absolute, strict=True):
+        assert_within(found, *expected, case.x.dtype)
+
+
+@pytest.mark.parametrize("n", BATCHES)
+def test_blocks_at_the_end_of_the_batch_are_whole_images(n):
+    case = make(5, 3, (6, 9), (3, 3), padding=1, n=n)
+    for kernels in (dense, sparse):
+        whole = kernels(case)[:2]
+        for i in range(n):
+            one = Case(case.geometry, case.mask, case.w, case.x[..., i : i + 1], case.dy[..., i : i + 1])
+            for all_, single in zip(whole, kernels(one)[:2], strict=True):
+                np.testing.assert_allclose(all_[..., i : i + 1], single, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernels", [dense, sparse])
+def test_the_three_are_one_bilinear_form(kernels):
+    """<dy, W * x> = <dx, x> = <dw, W>."""
+    case = make(6, 4, (9, 8), (3, 2), 2, 1, 2, dtype=np.float64)
+    y, dx, dw = kernels(case)
+    form = (case.dy * y).sum()
+    w = case.w if kernels is dense else case.w[case.mask]
+    np.testing.assert_allclose([(dx * case.x).sum(), (dw * w).sum()], form, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kernels", [dense, sparse])
+def test_a_mask_that_keeps_nothing_gives_zeros(kernels):
+    y, dx, dw = kernels(make(4, 3, (5, 5), (3, 3), padding=1, density=0.0))
+    assert not y.any() and not dx.any() and (kernels is dense or not dw.size)
+
+
+def strided(array):
+    return np.repeat(array, 3, axis=-1)[..., ::3]
+
+
+def batch_first(array):
+    return np.moveaxis(np.moveaxis(array, -1, 0).copy(), 0, -1)
+
+
+def inside(array):
+    """A view with wider strides than its shape, contiguous batch."""
+    return np.pad(array, ((1, 0), (1, 2), (2, 1), (1, 1)))[1:, 1:-2, 2:-1, 1:-1]
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("layout", [strided, batch_first, inside, read_only, np.asfortranarray])
+@pytest.mark.parametrize("kernels", [dense, sparse])
+def test_every_layout_of_the_images_is_accepted(layout, kernels):
+    case = make(5, 3, (6, 7), (3, 3), 2, 1, n=40)
+    expected = kernels(case)
+    for found, same in zip(
+        kernels(Case(case.geometry, case.mask, layout(case.w), layout(case.x), layout(case.dy))), expected, strict=True
+    ):
+        assert found.tobytes() == same.tobytes()
+
+
+def test_repeated_and_unordered_entries_add_up():
+    indptr, indices = np.array([0, 4]), np.array([3, 0, 3, 1])
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    w = np.array([2.0, 4.0, 0.0, 4.0]).reshape(1, 1, 2, 2)
+    x, dy = np.random.default_rng(0).normal(size=(1, 4, 4, 5)), np.random.default_rng(1).normal(size=(1, 3, 3, 5))
+    y = spconv.convolve(indptr, indices, values, x, 2, 2, 1, 0, 1)
+    np.testing.assert_allclose(y, conv.convolve(w, x, 1, 0, 1), rtol=1e-12, atol=1e-12)
+    dx = spconv.input_gradient(indptr, indices, values, dy, 1, 4, 4, 2, 2, 1, 0, 1)
+    np.testing.assert_allclose(dx, conv.input_gradient(w, dy, 4, 4, 1, 0, 1), rtol=1e-12, atol=1e-12)
+    dw = spconv.weight_gradient(indptr, indices, dy, x, 2, 2, 1, 0, 1)
+    np.testing.assert_allclose(dw, conv.weight_gradient(dy, x, 2, 2, 1, 0, 1).ravel()[indices], rtol=1e-12)
+
+
+# Operands that do not fit
+
+GOOD = {
+    "indptr": np.array([0, 2, 2, 3], np.int32),
+    "indices": np.array([0, 17, 4], np.int32),
+    "values": np.ones(3, np.float32),
+    "w": np.ones((3, 2, 3, 3), np.float32),
+    "x": np.ones((2, 5, 5, 4), np.float32),
+    "dy": np.ones((3, 5, 5, 4), np.float32),
+    "channels": 2,
+    "height": 5,
+    "width": 5,
+    "kernel_height": 3,
+    "kernel_width": 3,
+    "stride": 1,
+    "padding": 1,
+    "groups": 1,
+}
+BAD = [
+    ("indptr", np.array([0, 2, 2, 4], np.int32)),
+    ("indptr", np.array([0, 3, 2, 3], np.int32)),
+    ("indptr", np.array([0, 3], np.int32)),
+    ("indptr", np.array([0, 2, 2, 3], np.int64)),
+    ("indices", np.array([0, 18, 4], np.int32)),
+    ("indices", np.array([0, -1, 4], np.int32)),
+    ("values", np.ones(2, np.float32)),
+    ("values", np.ones(3, np.int32)),
+    ("w", np.ones((3, 2, 3), np.float32)),
+    ("w", np.ones((3, 1, 3, 3), np.float32)),
+    ("w", np.ones((3, 2, 3, 3), np.complex128)),
+    ("x", np.ones((3, 5, 5, 4), np.float32)),
+    ("x", np.ones((2, 5, 5), np.float32)),
+    ("x", np.ones((2, 5, 5, 4), np.float64)),
+    ("x", np.ones((2, 0, 0, 4), np.float32)),
+    ("dy", np.ones((3, 4, 5, 4), np.float32)),
+    ("dy", np.ones((2, 5, 5, 4), np.float32)),
+    ("dy", np.ones((3, 5, 5, 4), np.float16)),
+    ("channels", 1),
+    ("channels", -2),
+    ("height", 6),
+    ("width", -1),
+    ("kernel_height", 9),
+    ("kernel_width", 0),
+    ("stride", 0),
+    ("stride", 1.0),
+    ("padding", -1),
+    ("padding", 2**40),
+    ("groups", 0),
+    ("groups", 2),
+]
+FITS = {  # nothing else says how many channels there are
+    (conv.input_gradient, "w", (3, 1, 3, 3)),
+    (conv.weight_gradient, "x", (3, 5, 5, 4)),
+    (conv.weight_gradient, "dy", (2, 5, 5, 4)),
+    (spconv.convolve, "x", (3, 5, 5, 4)),
+    (spconv.convolve, "indptr", (2,)),
+    (spconv.weight_gradient, "x", (3, 5, 5, 4)),
+}
+SIGNATURES = {
+    conv.convolve: "w x stride padding groups",
+    conv.input_gradient: "w dy height width stride padding groups",
+    conv.weight_gradient: "dy x kernel_height kernel_width stride padding groups",
+    spconv.convolve: "indptr indices values x kernel_height kernel_width stride padding groups",
+    spconv.input_gradient: "indptr indices values dy channels height width "
+    "kernel_height kernel_width stride padding groups",
+    spconv.weight_gradient: "indptr indices dy x kernel_height kernel_width stride padding groups",
+}
+
+
+@pytest.mark.parametrize("function", SIGNATURES, ids=lambda f: f"{f.__module__}.{f.__name__}")
+def test_operands_that_do_not_fit_are_refused(function):
+    names = SIGNATURES[function].split()
+    function(*(GOOD[name] for name in names))
+    for operand, value in BAD:
+        if operand in names and (function, operand, np.shape(value)) not in FITS:
+            with pytest.raises(ValueError):
+                function(*((GOOD | {operand: value})[name] for name in names))
+
+
+THREADS = """
+import hashlib
+import numpy as np
+from minisparse._core import conv, spconv
+generator = np.random.default_rng(0)
+for n in (32, 70):
+    mask = generator.random((40, 12 * 9)) < 0.2
+    indptr = np.concatenate([[0], np.cumsum(mask.sum(1))])
+    indices, values = np.nonzero(mask)[1], generator.normal(size=mask.sum()).astype(np.float32)
+    w = generator.normal(size=(40, 12, 3, 3)).astype(np.float32)
+    x, dy = (generator.normal(size=s).astype(np.float32) for s in ((12, 21, 19, n), (40, 21, 19, n)))
+    results = [conv.convolve(w, x, 1, 1, 1), conv.input_gradient(w, dy, 21, 19, 1, 1, 1)]
+    results += [conv.weight_gradient(dy, x, 3, 3, 1, 1, 1)]
+    results += [spconv.weight_gradient(indptr, indices, dy, x, 3, 3, 1, 1, 1)]
+    results += [spconv.convolve(indptr, indices, values, x, 3, 3, 1, 1, 1)]
+    results += [spconv.input_gradient(indptr, indices, values, dy, 12, 21, 19, 3, 3, 1, 1, 1)]
+    print(*(hashlib.sha256(r.tobytes()).hexdigest() for r in results))
+"""
+
+
+@pytest.mark.skipif(BACKEND == "reference", reason="the twins have no threads")
+def test_results_are_the_same_whatever_the_number_of_threads():
+    def digest(threads):
+        environment = os.environ | {"OMP_NUM_THREADS": threads}
+        return subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, check=True).stdout
+
+    assert digest("1") == digest("2") == digest("3")
