@@ -16,7 +16,7 @@ import os
 
 import numpy as np
 
-cdef extern from "vec.h" nogil:
+cdef extern from "wide.h" nogil:
     ctypedef float vf32
     ctypedef double vf64
     vf32 splat32(const void*, int64_t)

@@ -1,7 +1,7 @@
-/* Vectors of 64 bytes that the compiler keeps in registers, and lowers to what the processor has.
- * They may stand at any address of a float or double. */
-#ifndef MINISPARSE_VEC_H
-#define MINISPARSE_VEC_H
+/* Vectors of 64 bytes whatever the processor: two of them are a batch block of one pixel. They may stand at any
+ * address of a float or double; the compiler keeps them in registers and lowers them to what there is. */
+#ifndef MINISPARSE_WIDE_H
+#define MINISPARSE_WIDE_H
 
 typedef float vf32 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef double vf64 __attribute__((vector_size(64), aligned(8), may_alias));
