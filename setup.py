@@ -59,8 +59,9 @@ class BuildWithWhatTheCompilerHas(build_ext):
 
 
 def kernels():
+    headers = [str(header) for header in sorted(Path("_core").glob("*.h"))]
     for source in sorted(Path("_core").glob("*.pyx")):
-        yield Extension(f"minisparse._core.{source.stem}", [str(source)])
+        yield Extension(f"minisparse._core.{source.stem}", [str(source)], depends=headers)
 
 
 setup(

@@ -1,104 +1,311 @@
 """Compiled twin of spmm_ref.py, which is its specification.
 
-* each inner loop runs over contiguous batch vectors
-* threads own rows of the result, or columns of the batch where rows collide, so no sum is split
+* one broadcast an entry, up to eight vector accumulators over the batch: a panel of batch columns a pass
+* a panel's last vector ends where the panel ends, over the one before if need be: no tail, no masks
+* the transposed product gathers over the transposed pattern, so that nothing is scattered
+* the sampled product takes four entries at a time and sums their lanes together
+* threads take panels and runs of rows of equal work; each sum is one thread's
 """
 
-from cython cimport floating
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
 
-from minisparse._core.spmm_ref import check_columns, check_csr, check_operand
+from minisparse._core.spmm_ref import check_operand, check_values
 
-ctypedef fused integer:
-    int32_t
-    int64_t
+cdef extern from "vec.h":
+    ctypedef float vf32
+    ctypedef double vf64
+    enum:
+        VECTOR_BYTES
+    vf32 splat_vf32(const void *values, int64_t k) nogil
+    vf64 splat_vf64(const void *values, int64_t k) nogil
+    vf32 last_vf32(const vf32 *x, int64_t n) nogil
+    vf64 last_vf64(const vf64 *x, int64_t n) nogil
+    void totals_vf32(float *t, vf32 a, vf32 b, vf32 c, vf32 d) nogil
+    void totals_vf64(double *t, vf64 a, vf64 b, vf64 c, vf64 d) nogil
+    const vf32 zero_vf32
+    const vf64 zero_vf64
+    int omp_get_max_threads() nogil
 
 cdef enum:
-    BLOCK = 64  # batch columns a thread takes at a time in rmatmul
+    PANEL = 16  # vectors of the batch that the sampled product takes in one pass
+
+ctypedef fused vector:
+    vf32
+    vf64
+
+ctypedef fused scalar:
+    float
+    double
 
 
-def matmul(indptr, indices, values, x):
-    check_csr(indptr, indices, values)
-    check_operand("x", x, values.dtype)
-    check_columns(indices, x.shape[0])
-    y = np.zeros((len(indptr) - 1, x.shape[1]), x.dtype)
-    _matmul(*map(np.ascontiguousarray, (indptr, indices, values, x)), y)
+cdef struct Product:
+    # y = W x, W (O, I) with its entries in the order of `order`, if there is one
+    const int32_t *indptr
+    const int32_t *indices
+    const int32_t *order
+    const char *values
+    const char *x
+    char *y
+    int64_t rows
+    int64_t stride  # bytes from row to row of x and of y
+    int64_t width   # bytes of a row
+
+
+cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
+    """Where the numbers of a contiguous array lie; the array is the caller's to hold."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, flags)
+    PyBuffer_Release(&view)
+    return <char *>view.buf
+
+
+def matmul(pattern, values, x):
+    check_values(values, pattern)
+    check_operand("x", x, values.dtype, pattern.columns)
+    return product(pattern, None, values, x)
+
+
+def rmatmul(pattern, values, dy):
+    check_values(values, pattern)
+    check_operand("dy", dy, values.dtype, len(pattern.indptr) - 1)
+    return product(pattern.transpose, pattern.order, values, dy)
+
+
+cdef product(pattern, order, values, x):
+    cdef Product p
+    cdef int64_t i, tasks, threads, panels, runs, columns = x.shape[1], itemsize = x.itemsize
+    cdef int64_t lanes = VECTOR_BYTES // itemsize
+    if 1 < columns < lanes:
+        padded = np.zeros((x.shape[0], lanes), x.dtype)
+        padded[:, :columns] = x
+        return product(pattern, order, values, padded)[:, :columns].copy()
+    x, values = np.ascontiguousarray(x), np.ascontiguousarray(values)
+    y = np.empty((len(pattern.indptr) - 1, columns), x.dtype)
+    p.indptr, p.indices = <const int32_t *>address(pattern.indptr), <const int32_t *>address(pattern.indices)
+    p.order = NULL if order is None else <const int32_t *>address(order)
+    p.values, p.x, p.y = address(values), address(x), address(y, PyBUF_WRITABLE)
+    p.rows, p.stride, p.width = y.shape[0], x.shape[1] * itemsize, x.shape[1] * itemsize
+    if columns == 0 or p.rows == 0:
+        return y
+    threads = omp_get_max_threads() if len(values) * columns > 65536 else 1
+    panels = (p.width + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
+    # as few runs of rows as give every thread the same number of tasks
+    runs = threads // np.gcd(threads, panels) if threads > 1 else 1
+    tasks = panels * runs
+    borders = pattern.parts(runs)
+    cdef int32_t *border = <int32_t *>address(borders)
+    for i in prange(tasks, nogil=True, schedule="static", num_threads=threads):
+        if columns == 1 and itemsize == 4:
+            column[float](&p, border[i], border[i + 1], 0)
+        elif columns == 1:
+            column[double](&p, border[i], border[i + 1], 0)
+        elif itemsize == 4:
+            task[vf32](&p, i // runs, panels, border[i % runs], border[i % runs + 1], zero_vf32)
+        else:
+            task[vf64](&p, i // runs, panels, border[i % runs], border[i % runs + 1], zero_vf64)
     return y
 
 
-def _matmul(const integer[::1] indptr, const integer[::1] indices, const floating[::1] values,
-            const floating[:, ::1] x, floating[:, ::1] y):
-    cdef int64_t o
-    # check_csr, check_columns: 0 <= indptr[o] <= k < indptr[o + 1] <= K and 0 <= indices[k] < I
-    for o in prange(y.shape[0], nogil=True, schedule="guided"):
-        multiply_row(indptr, indices, values, x, y, o)
+cdef void column(const Product *p, int64_t first, int64_t last, scalar zero) noexcept nogil:
+    """y[first:last] for a batch of one."""
+    cdef int64_t o, k, end
+    cdef scalar a, b, c, d
+    cdef const scalar *w = <const scalar *>p.values
+    cdef const scalar *x = <const scalar *>p.x
+    for o in range(first, last):
+        a = b = c = d = zero
+        k, end = p.indptr[o], p.indptr[o + 1]
+        if p.order is NULL:
+            while k + 4 <= end:
+                a = a + w[k] * x[p.indices[k]]
+                b = b + w[k + 1] * x[p.indices[k + 1]]
+                c = c + w[k + 2] * x[p.indices[k + 2]]
+                d = d + w[k + 3] * x[p.indices[k + 3]]
+                k += 4
+            while k < end:
+                a = a + w[k] * x[p.indices[k]]
+                k += 1
+        else:
+            while k < end:
+                a = a + w[p.order[k]] * x[p.indices[k]]
+                k += 1
+        (<scalar *>p.y)[o] = (a + b) + (c + d)
 
 
-cdef void multiply_row(const integer[::1] indptr, const integer[::1] indices, const floating[::1] values,
-                       const floating[:, ::1] x, floating[:, ::1] y, int64_t o) noexcept nogil:
-    cdef int64_t k, n
-    cdef floating w
-    for k in range(indptr[o], indptr[o + 1]):
-        w = values[k]
-        for n in range(x.shape[1]):
-            y[o, n] += w * x[indices[k], n]
+cdef void task(const Product *p, int64_t panel, int64_t panels, int64_t first, int64_t last, vector zero) noexcept nogil:
+    """Rows first to last - 1 of a panel."""
+    cdef int64_t vectors = (p.width + VECTOR_BYTES - 1) // VECTOR_BYTES
+    cdef int64_t start = vectors * panel // panels, stop = vectors * (panel + 1) // panels
+    # the last vector's place in the panel
+    cdef int64_t at = min(VECTOR_BYTES * (stop - start - 1), p.width - VECTOR_BYTES * (start + 1))
+    cdef int64_t count = stop - start
+    start *= VECTOR_BYTES
+    if count == 1:
+        rows[vector](p, start, at, first, last, 1, zero)
+    elif count == 2:
+        rows[vector](p, start, at, first, last, 2, zero)
+    elif count == 3:
+        rows[vector](p, start, at, first, last, 3, zero)
+    elif count == 4:
+        rows[vector](p, start, at, first, last, 4, zero)
+    elif count == 5:
+        rows[vector](p, start, at, first, last, 5, zero)
+    elif count == 6:
+        rows[vector](p, start, at, first, last, 6, zero)
+    elif count == 7:
+        rows[vector](p, start, at, first, last, 7, zero)
+    else:
+        rows[vector](p, start, at, first, last, 8, zero)
 
 
-def rmatmul(indptr, indices, values, dy, columns):
-    check_csr(indptr, indices, values)
-    check_operand("dy", dy, values.dtype, rows=len(indptr) - 1)
-    check_columns(indices, columns)
-    dx = np.zeros((columns, dy.shape[1]), dy.dtype)
-    _rmatmul(*map(np.ascontiguousarray, (indptr, indices, values, dy)), dx)
-    return dx
+cdef inline void rows(const Product *p, int64_t start, int64_t at, int64_t first, int64_t last, int count,
+                      vector zero) noexcept nogil:
+    """Rows of a panel of `count` vectors, a constant where this is called."""
+    if p.order is NULL:
+        rows_of[vector](p, start, at, first, last, count, False, zero)
+    else:
+        rows_of[vector](p, start, at, first, last, count, True, zero)
 
 
-def _rmatmul(const integer[::1] indptr, const integer[::1] indices, const floating[::1] values,
-             const floating[:, ::1] dy, floating[:, ::1] dx):
-    cdef int64_t block
-    # as above; the blocks part [0, N) without overlap
-    for block in prange((dy.shape[1] + BLOCK - 1) // BLOCK, nogil=True, schedule="static"):
-        scatter_block(indptr, indices, values, dy, dx, block * BLOCK)
-
-
-cdef void scatter_block(const integer[::1] indptr, const integer[::1] indices, const floating[::1] values,
-                        const floating[:, ::1] dy, floating[:, ::1] dx, int64_t first) noexcept nogil:
-    cdef int64_t o, k, n, last = min(first + BLOCK, dy.shape[1])
-    cdef floating w
-    for o in range(dy.shape[0]):
+cdef inline void rows_of(const Product *p, int64_t start, int64_t at, int64_t first, int64_t last, int count,
+                         bint ordered, vector zero) noexcept nogil:
+    cdef int64_t o, k
+    cdef vector a0, a1, a2, a3, a4, a5, a6, z, w
+    cdef const vector *v
+    cdef vector *y
+    cdef const int32_t *indptr = p.indptr
+    cdef const int32_t *indices = p.indices
+    cdef const int32_t *order = p.order
+    cdef const char *values = p.values
+    cdef const char *x = p.x + start
+    cdef int64_t stride = p.stride
+    for o in range(first, last):
+        a0 = a1 = a2 = a3 = a4 = a5 = a6 = z = zero
         for k in range(indptr[o], indptr[o + 1]):
-            w = values[k]
-            for n in range(first, last):
-                dx[indices[k], n] += w * dy[o, n]
+            if vector is vf32:
+                w = splat_vf32(values, order[k] if ordered else k)
+            else:
+                w = splat_vf64(values, order[k] if ordered else k)
+            v = <const vector *>(x + indices[k] * stride)
+            if count > 1:
+                a0 = a0 + w * v[0]
+            if count > 2:
+                a1 = a1 + w * v[1]
+            if count > 3:
+                a2 = a2 + w * v[2]
+            if count > 4:
+                a3 = a3 + w * v[3]
+            if count > 5:
+                a4 = a4 + w * v[4]
+            if count > 6:
+                a5 = a5 + w * v[5]
+            if count > 7:
+                a6 = a6 + w * v[6]
+            z = z + w * (<const vector *>(<const char *>v + at))[0]
+        y = <vector *>(p.y + o * stride + start)
+        if count > 1:
+            y[0] = a0
+        if count > 2:
+            y[1] = a1
+        if count > 3:
+            y[2] = a2
+        if count > 4:
+            y[3] = a3
+        if count > 5:
+            y[4] = a4
+        if count > 6:
+            y[5] = a5
+        if count > 7:
+            y[6] = a6
+        (<vector *>(<char *>y + at))[0] = z
 
 
-def sampled(indptr, indices, dy, x):
-    check_csr(indptr, indices)
-    check_operand("dy", dy, dy.dtype, rows=len(indptr) - 1)
-    check_operand("x", x, dy.dtype, batch=dy.shape[1])
-    check_columns(indices, x.shape[0])
-    dw = np.zeros(len(indices), dy.dtype)
-    _sampled(*map(np.ascontiguousarray, (indptr, indices, dy, x)), dw)
+def sampled(pattern, dy, x):
+    check_operand("dy", dy, dy.dtype, len(pattern.indptr) - 1)
+    check_operand("x", x, dy.dtype, pattern.columns, dy.shape[1])
+    cdef Product p
+    cdef int64_t i, runs, n = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
+    cdef int64_t entries = len(pattern.indices)
+    if 0 < n < lanes:
+        dy, x = (np.pad(a, ((0, 0), (0, lanes - n))) for a in (dy, x))
+    dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
+    dw = np.zeros(entries, x.dtype)
+    if entries * n == 0:
+        return dw
+    p.indptr, p.indices = <const int32_t *>address(pattern.indptr), <const int32_t *>address(pattern.indices)
+    p.values, p.x, p.y = address(dw, PyBUF_WRITABLE), address(x), address(dy)
+    p.stride = p.width = x.shape[1] * itemsize
+    runs = omp_get_max_threads() if entries * n > 65536 else 1
+    borders = pattern.parts(runs)
+    cdef int32_t *border = <int32_t *>address(borders)
+    for i in prange(runs, nogil=True, schedule="static", num_threads=runs):
+        if itemsize == 4:
+            sample[vf32](&p, border[i], border[i + 1], zero_vf32)
+        else:
+            sample[vf64](&p, border[i], border[i + 1], zero_vf64)
     return dw
 
 
-def _sampled(const integer[::1] indptr, const integer[::1] indices, const floating[:, ::1] dy,
-             const floating[:, ::1] x, floating[::1] dw):
-    cdef int64_t o
-    # as above; rows of dw do not overlap
-    for o in prange(dy.shape[0], nogil=True, schedule="guided"):
-        sample_row(indptr, indices, dy, x, dw, o)
+cdef void sample(const Product *p, int64_t first, int64_t last, vector zero) noexcept nogil:
+    """dw for rows first to last - 1, panel after panel."""
+    cdef int64_t start = 0, o, vectors, rest
+    while start < p.width:
+        vectors = min(<int64_t>PANEL, (p.width - start) // VECTOR_BYTES)
+        rest = (p.width - start) % VECTOR_BYTES if vectors < PANEL else 0
+        for o in range(first, last):
+            sample_row[vector](p, o, start, vectors, rest, zero)
+        start += PANEL * VECTOR_BYTES
 
 
-cdef void sample_row(const integer[::1] indptr, const integer[::1] indices, const floating[:, ::1] dy,
-                     const floating[:, ::1] x, floating[::1] dw, int64_t o) noexcept nogil:
-    cdef int64_t k, n
-    cdef floating total
-    for k in range(indptr[o], indptr[o + 1]):
-        total = 0
-        for n in range(x.shape[1]):
-            total = total + dy[o, n] * x[indices[k], n]
-        dw[k] = total
+cdef inline void sample_row(const Product *p, int64_t o, int64_t start, int64_t vectors, int64_t rest,
+                            vector zero) noexcept nogil:
+    cdef int64_t k, j, left, at = (vectors - 1) * VECTOR_BYTES + rest, end = p.indptr[o + 1]
+    cdef const int32_t *column = p.indices
+    cdef const char *x = p.x + start
+    cdef const vector *dy = <const vector *>(p.y + o * p.stride + start)
+    cdef const vector *x0
+    cdef const vector *x1
+    cdef const vector *x2
+    cdef const vector *x3
+    cdef vector a, b, c, d, v
+    cdef float total32[4]
+    cdef double total64[4]
+    for k in range(p.indptr[o], end, 4):
+        # the last group repeats its last entry
+        left = end - k
+        x0 = <const vector *>(x + column[k] * p.stride)
+        x1 = <const vector *>(x + column[k + min(left, 2) - 1] * p.stride)
+        x2 = <const vector *>(x + column[k + min(left, 3) - 1] * p.stride)
+        x3 = <const vector *>(x + column[k + min(left, 4) - 1] * p.stride)
+        a = b = c = d = zero
+        for j in range(vectors):
+            v = dy[j]
+            a = a + v * x0[j]
+            b = b + v * x1[j]
+            c = c + v * x2[j]
+            d = d + v * x3[j]
+        if rest:
+            if vector is vf32:
+                v = last_vf32(<const vf32 *>(<const char *>dy + at), rest // 4)
+                a = a + v * last_vf32(<const vf32 *>(<const char *>x0 + at), rest // 4)
+                b = b + v * last_vf32(<const vf32 *>(<const char *>x1 + at), rest // 4)
+                c = c + v * last_vf32(<const vf32 *>(<const char *>x2 + at), rest // 4)
+                d = d + v * last_vf32(<const vf32 *>(<const char *>x3 + at), rest // 4)
+            else:
+                v = last_vf64(<const vf64 *>(<const char *>dy + at), rest // 8)
+                a = a + v * last_vf64(<const vf64 *>(<const char *>x0 + at), rest // 8)
+                b = b + v * last_vf64(<const vf64 *>(<const char *>x1 + at), rest // 8)
+                c = c + v * last_vf64(<const vf64 *>(<const char *>x2 + at), rest // 8)
+                d = d + v * last_vf64(<const vf64 *>(<const char *>x3 + at), rest // 8)
+        if vector is vf32:
+            totals_vf32(total32, a, b, c, d)
+            for j in range(min(left, 4)):
+                (<float *>p.values)[k + j] += total32[j]
+        else:
+            totals_vf64(total64, a, b, c, d)
+            for j in range(min(left, 4)):
+                (<double *>p.values)[k + j] += total64[j]

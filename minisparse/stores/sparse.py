@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from minisparse._core import spmm
+from minisparse._core.pattern import Pattern
 from minisparse.stores.base import Store
 from minisparse.stores.dense import DenseStore
 
@@ -26,6 +27,10 @@ class SparseStore(Store):
     index : (K,) int64, flat places of the kept entries, strictly increasing
     values : (K,) float32 or float64
     rest : Init, the value of all other entries
+
+    Attributes
+    ----------
+    pattern : the places of the entries in the matrix (O, I)
     """
 
     def __init__(self, shape: tuple[int, ...], index: np.ndarray, values: np.ndarray, rest):
@@ -36,9 +41,9 @@ class SparseStore(Store):
             raise ValueError(f"index ({len(index)}) and values ({len(values)}) must have one length")
         if len(index) and (index[0] < 0 or index[-1] >= np.prod(shape) or (np.diff(index) <= 0).any()):
             raise ValueError(f"index must increase strictly within [0, {np.prod(shape)})")
-        width = np.int32 if max(len(index), self.columns) < 2**31 else np.int64
-        self.indptr = np.searchsorted(index, np.arange(self.rows + 1) * self.columns).astype(width)
-        self.indices = (index % max(self.columns, 1)).astype(width)
+        indptr = np.searchsorted(index, np.arange(self.rows + 1) * self.columns)
+        self.pattern = Pattern(indptr, index.astype(np.int64) % max(self.columns, 1), self.columns)
+        self._grouped_patterns: dict[int, Pattern] = {}
         self.values = values
         self.grad = np.zeros_like(values)
         self.rest = rest
@@ -59,8 +64,8 @@ class SparseStore(Store):
     @property
     def index(self) -> np.ndarray:
         """Flat places of the kept entries: (K,) int64."""
-        row = np.repeat(np.arange(self.rows), np.diff(self.indptr))
-        return row * self.columns + self.indices
+        row = np.repeat(np.arange(self.rows), np.diff(self.pattern.indptr))
+        return row * self.columns + self.pattern.indices
 
     @property
     def mask(self) -> np.ndarray:
@@ -80,7 +85,7 @@ class SparseStore(Store):
 
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         if self.rest.is_zero:
-            return spmm.matmul(self.indptr, self._grouped(groups), self.values, x)
+            return spmm.matmul(self._grouped(groups), self.values, x)
         y = np.empty((self.rows, x.shape[1]), x.dtype)
         for rows, columns in self._tiles(groups):
             np.matmul(self._tile(rows.start, rows.stop), x[columns], out=y[rows])
@@ -88,29 +93,30 @@ class SparseStore(Store):
 
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         if self.rest.is_zero:
-            return spmm.rmatmul(self.indptr, self._grouped(groups), self.values, dy, groups * self.columns)
+            return spmm.rmatmul(self._grouped(groups), self.values, dy)
         dx = np.zeros((groups * self.columns, dy.shape[1]), dy.dtype)
         for rows, columns in self._tiles(groups):
             dx[columns] += self._tile(rows.start, rows.stop).T @ dy[rows]
         return dx
 
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
-        self.grad += spmm.sampled(self.indptr, self._grouped(groups), dy, x)
+        self.grad += spmm.sampled(self._grouped(groups), dy, x)
 
     def add_gradient(self, gradient: np.ndarray) -> None:
         self.grad += gradient.reshape(-1)[self.index]
 
     def memory(self) -> dict[str, int]:
-        index = self.indptr.nbytes + self.indices.nbytes
+        index = sum(pattern.nbytes for pattern in (self.pattern, *self._grouped_patterns.values()))
         return {"values": self.values.nbytes, "index": index, "grad": self.grad.nbytes}
 
     def _tile(self, first: int, last: int) -> np.ndarray:
         """Rows first to last - 1, the kept entries laid over regenerated ones."""
         rest = self.rest.range(first * self.columns, last * self.columns)
         tile = rest.astype(self.values.dtype, copy=False).reshape(last - first, self.columns)
-        entries = slice(self.indptr[first], self.indptr[last])
-        row = np.repeat(np.arange(last - first), np.diff(self.indptr[first : last + 1]))
-        tile[row, self.indices[entries]] = self.values[entries]
+        indptr, indices = self.pattern.indptr, self.pattern.indices
+        entries = slice(indptr[first], indptr[last])
+        row = np.repeat(np.arange(last - first), np.diff(indptr[first : last + 1]))
+        tile[row, indices[entries]] = self.values[entries]
         return tile
 
     def _tiles(self, groups: int) -> Iterator[tuple[slice, slice]]:
@@ -121,10 +127,13 @@ class SparseStore(Store):
             for first in range(group * per_group, (group + 1) * per_group, step):
                 yield slice(first, min(first + step, (group + 1) * per_group)), columns
 
-    def _grouped(self, groups: int) -> np.ndarray:
-        """Column indices into an operand of groups * I rows."""
+    def _grouped(self, groups: int) -> Pattern:
+        """The pattern as it meets an operand of groups * I rows."""
         if groups == 1:
-            return self.indices
-        group = np.arange(self.rows) // (self.rows // groups)
-        offset = np.repeat(group * self.columns, np.diff(self.indptr))
-        return (self.indices + offset).astype(self.indices.dtype)
+            return self.pattern
+        if groups not in self._grouped_patterns:
+            group = np.arange(self.rows) // (self.rows // groups)
+            offset = np.repeat(group * self.columns, np.diff(self.pattern.indptr))
+            indptr, indices = self.pattern.indptr.astype(np.int64), self.pattern.indices + offset
+            self._grouped_patterns[groups] = Pattern(indptr, indices, groups * self.columns)
+        return self._grouped_patterns[groups]
