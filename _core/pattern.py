@@ -70,6 +70,18 @@ class Pattern:
     def _splits(self) -> dict:
         return {}
 
+    def cuts(self, width: int) -> np.ndarray | None:
+        """Where the entries of row o in columns t width to (t + 1) width - 1 begin: (tiles + 1, O) int32."""
+        if -width not in self._splits:
+            o, columns = self.shape
+            place = self.row_of.astype(np.int64) * columns + self.indices
+            if (place[1:] <= place[:-1]).any():
+                return None
+            edges = np.minimum(np.arange(0, columns + width, max(width, 1)), columns)
+            cuts = np.searchsorted(place, edges[:, None] + np.arange(o) * columns)
+            self._splits[-width] = _frozen(cuts).reshape(cuts.shape)
+        return self._splits[-width]
+
     def parts(self, count: int) -> np.ndarray:
         """Borders of `count` runs of rows with about the same work each: (count + 1,) int32, from 0 to O."""
         if count not in self._splits:

@@ -8,8 +8,9 @@
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -31,6 +32,9 @@ cdef extern from "vec.h":
     int omp_get_max_threads() nogil
 
 cdef enum:
+    L1_BYTES = 32768   # of x in a tile where entries are many
+    L2_BYTES = 524288  # of x in a tile where they are few:
+    FEW = 5            # a row of a tile of L1_BYTES
     PANEL = 16  # vectors of the batch that the sampled product takes in one pass
 
 ctypedef fused vector:
@@ -43,16 +47,33 @@ ctypedef fused scalar:
 
 
 cdef struct Product:
-    # y = W x, W (O, I) with its entries in the order of `order`, if there is one
+    # y = W x, W (O, I); numbers of bytes where nothing else is said
     const int32_t *indptr
     const int32_t *indices
-    const int32_t *order
+    const int32_t *order  # where each entry's value stands, or NULL
+    const int32_t *cuts   # entries of row o in tile t: cuts[t next + o] to cuts[t next + next + o] - 1, next = O;
+    int64_t next          # for a single tile cuts is indptr, next = 1
     const char *values
     const char *x
     char *y
-    int64_t rows
-    int64_t stride  # bytes from row to row of x and of y
-    int64_t width   # bytes of a row
+    char *packed      # room for a tile of x a thread, or NULL
+    int64_t rows      # O
+    int64_t columns   # I
+    int64_t entries   # K
+    int64_t panels
+    int64_t tile      # columns of W
+    int64_t stride    # from row to row of x and of y
+
+
+cdef struct Tile:
+    # some columns of W against a panel of x
+    const char *x   # where column 0 would lie
+    char *y
+    const int32_t *begin  # entries of each row in the tile
+    const int32_t *end
+    int64_t stride  # bytes from row to row of x
+    int64_t width   # bytes of the panel
+    bint more       # add to y
 
 
 cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
@@ -76,38 +97,62 @@ def rmatmul(pattern, values, dy):
 
 
 cdef product(pattern, order, values, x):
+    """W x, the entries of W in this order, or as they come."""
     cdef Product p
-    cdef int64_t i, tasks, threads, panels, runs, columns = x.shape[1], itemsize = x.itemsize
-    cdef int64_t lanes = VECTOR_BYTES // itemsize
+    cdef int64_t columns = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
     if 1 < columns < lanes:
         padded = np.zeros((x.shape[0], lanes), x.dtype)
         padded[:, :columns] = x
         return product(pattern, order, values, padded)[:, :columns].copy()
     x, values = np.ascontiguousarray(x), np.ascontiguousarray(values)
     y = np.empty((len(pattern.indptr) - 1, columns), x.dtype)
-    p.indptr, p.indices = <const int32_t *>address(pattern.indptr), <const int32_t *>address(pattern.indices)
-    p.order = NULL if order is None else <const int32_t *>address(order)
+    p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
+    p.order = NULL if order is None else <int32_t *>address(order)
     p.values, p.x, p.y = address(values), address(x), address(y, PyBUF_WRITABLE)
-    p.rows, p.stride, p.width = y.shape[0], x.shape[1] * itemsize, x.shape[1] * itemsize
-    if columns == 0 or p.rows == 0:
-        return y
-    threads = omp_get_max_threads() if len(values) * columns > 65536 else 1
-    panels = (p.width + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
+    p.rows, p.columns, p.entries, p.stride = y.shape[0], x.shape[0], len(values), columns * itemsize
+    p.panels = (p.stride + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
+    if columns and p.rows:
+        run(&p, pattern, omp_get_max_threads() if p.entries * columns > 65536 else 1, itemsize)
+    return y
+
+
+cdef run(Product *p, pattern, int64_t threads, int64_t itemsize):
+    """Panels and runs of rows, shared by the threads."""
     # as few runs of rows as give every thread the same number of tasks
-    runs = threads // np.gcd(threads, panels) if threads > 1 else 1
-    tasks = panels * runs
+    cdef int64_t runs = threads // gcd(threads, p.panels), i
     borders = pattern.parts(runs)
     cdef int32_t *border = <int32_t *>address(borders)
-    for i in prange(tasks, nogil=True, schedule="static", num_threads=threads):
-        if columns == 1 and itemsize == 4:
-            column[float](&p, border[i], border[i + 1], 0)
-        elif columns == 1:
-            column[double](&p, border[i], border[i + 1], 0)
-        elif itemsize == 4:
-            task[vf32](&p, i // runs, panels, border[i % runs], border[i % runs + 1], zero_vf32)
+    if p.stride == itemsize:
+        for i in prange(runs, nogil=True, schedule="static", num_threads=threads):
+            if itemsize == 4:
+                column[float](p, border[i], border[i + 1], 0)
+            else:
+                column[double](p, border[i], border[i + 1], 0)
+        return
+    cdef int64_t panel = min(p.stride + VECTOR_BYTES, 8 * VECTOR_BYTES)
+    p.tile = L1_BYTES // panel
+    if p.entries * p.tile < FEW * p.rows * p.columns:
+        p.tile = L2_BYTES // panel
+    cuts = pattern.cuts(p.tile) if p.tile < p.columns else None
+    if cuts is None:
+        p.tile, p.cuts, p.next = max(p.columns, 1), p.indptr, 1
+    else:
+        p.cuts, p.next = <int32_t *>address(cuts), p.rows
+    packed = None
+    if p.panels > 1 and p.entries > 4 * p.columns:
+        packed = np.empty(threads * p.tile * panel, np.uint8)
+    p.packed = NULL if packed is None else address(packed, PyBUF_WRITABLE)
+    for i in prange(runs * p.panels, nogil=True, schedule="static", num_threads=threads):
+        if itemsize == 4:
+            task[vf32](p, i // runs, border[i % runs], border[i % runs + 1], threadid(), zero_vf32)
         else:
-            task[vf64](&p, i // runs, panels, border[i % runs], border[i % runs + 1], zero_vf64)
-    return y
+            task[vf64](p, i // runs, border[i % runs], border[i % runs + 1], threadid(), zero_vf64)
+
+
+cdef int64_t gcd(int64_t a, int64_t b) noexcept:
+    while b:
+        a, b = b, a % b
+    return a
 
 
 cdef void column(const Product *p, int64_t first, int64_t last, scalar zero) noexcept nogil:
@@ -136,56 +181,93 @@ cdef void column(const Product *p, int64_t first, int64_t last, scalar zero) noe
         (<scalar *>p.y)[o] = (a + b) + (c + d)
 
 
-cdef void task(const Product *p, int64_t panel, int64_t panels, int64_t first, int64_t last, vector zero) noexcept nogil:
-    """Rows first to last - 1 of a panel."""
-    cdef int64_t vectors = (p.width + VECTOR_BYTES - 1) // VECTOR_BYTES
-    cdef int64_t start = vectors * panel // panels, stop = vectors * (panel + 1) // panels
-    # the last vector's place in the panel
-    cdef int64_t at = min(VECTOR_BYTES * (stop - start - 1), p.width - VECTOR_BYTES * (start + 1))
+cdef void task(const Product *p, int64_t panel, int64_t first, int64_t last, int64_t thread, vector zero) noexcept nogil:
+    """Rows first to last - 1 of a panel, tile after tile."""
+    cdef Tile tile
+    cdef int64_t vectors = (p.stride + VECTOR_BYTES - 1) // VECTOR_BYTES, t = 0, i
+    cdef int64_t start = vectors * panel // p.panels, stop = vectors * (panel + 1) // p.panels
     cdef int64_t count = stop - start
+    cdef char *buffer
     start *= VECTOR_BYTES
+    # VECTOR_BYTES <= stride, so the panel is within the row and holds a whole vector
+    tile.width = min(stop * VECTOR_BYTES, p.stride) - start
+    while t == 0 or t * p.tile < p.columns:
+        tile.x, tile.stride = p.x + t * p.tile * p.stride + start, p.stride
+        if p.packed is not NULL:
+            buffer = p.packed + thread * p.tile * 8 * VECTOR_BYTES
+            for i in range(min(p.tile, p.columns - t * p.tile)):
+                memcpy(buffer + i * tile.width, tile.x + i * p.stride, tile.width)
+            tile.x, tile.stride = buffer, tile.width
+        tile.x -= t * p.tile * tile.stride
+        tile.y, tile.more = p.y + start, t > 0
+        tile.begin, tile.end = p.cuts + t * p.next, p.cuts + (t + 1) * p.next
+        call[vector](p, &tile, count, first, last, zero)
+        t += 1
+
+
+cdef void call(const Product *p, const Tile *tile, int64_t count, int64_t first, int64_t last, vector zero) noexcept nogil:
+    """The rows of a tile, specialised for the number of its vectors."""
     if count == 1:
-        rows[vector](p, start, at, first, last, 1, zero)
+        rows[vector](p, tile, first, last, 1, zero)
     elif count == 2:
-        rows[vector](p, start, at, first, last, 2, zero)
+        rows[vector](p, tile, first, last, 2, zero)
     elif count == 3:
-        rows[vector](p, start, at, first, last, 3, zero)
+        rows[vector](p, tile, first, last, 3, zero)
     elif count == 4:
-        rows[vector](p, start, at, first, last, 4, zero)
+        rows[vector](p, tile, first, last, 4, zero)
     elif count == 5:
-        rows[vector](p, start, at, first, last, 5, zero)
+        rows[vector](p, tile, first, last, 5, zero)
     elif count == 6:
-        rows[vector](p, start, at, first, last, 6, zero)
+        rows[vector](p, tile, first, last, 6, zero)
     elif count == 7:
-        rows[vector](p, start, at, first, last, 7, zero)
+        rows[vector](p, tile, first, last, 7, zero)
     else:
-        rows[vector](p, start, at, first, last, 8, zero)
+        rows[vector](p, tile, first, last, 8, zero)
 
 
-cdef inline void rows(const Product *p, int64_t start, int64_t at, int64_t first, int64_t last, int count,
+cdef inline void rows(const Product *p, const Tile *tile, int64_t first, int64_t last, int count,
                       vector zero) noexcept nogil:
     """Rows of a panel of `count` vectors, a constant where this is called."""
     if p.order is NULL:
-        rows_of[vector](p, start, at, first, last, count, False, zero)
+        rows_of[vector](p, tile, first, last, count, False, zero)
     else:
-        rows_of[vector](p, start, at, first, last, count, True, zero)
+        rows_of[vector](p, tile, first, last, count, True, zero)
 
 
-cdef inline void rows_of(const Product *p, int64_t start, int64_t at, int64_t first, int64_t last, int count,
+cdef inline void rows_of(const Product *p, const Tile *tile, int64_t first, int64_t last, int count,
                          bint ordered, vector zero) noexcept nogil:
     cdef int64_t o, k
     cdef vector a0, a1, a2, a3, a4, a5, a6, z, w
     cdef const vector *v
     cdef vector *y
-    cdef const int32_t *indptr = p.indptr
+    cdef const int32_t *begin = tile.begin
+    cdef const int32_t *end = tile.end
     cdef const int32_t *indices = p.indices
     cdef const int32_t *order = p.order
     cdef const char *values = p.values
-    cdef const char *x = p.x + start
-    cdef int64_t stride = p.stride
+    cdef const char *x = tile.x
+    cdef int64_t stride = tile.stride
+    cdef int64_t at = tile.width - VECTOR_BYTES
     for o in range(first, last):
+        y = <vector *>(tile.y + o * p.stride)
         a0 = a1 = a2 = a3 = a4 = a5 = a6 = z = zero
-        for k in range(indptr[o], indptr[o + 1]):
+        if tile.more:
+            if count > 1:
+                a0 = y[0]
+            if count > 2:
+                a1 = y[1]
+            if count > 3:
+                a2 = y[2]
+            if count > 4:
+                a3 = y[3]
+            if count > 5:
+                a4 = y[4]
+            if count > 6:
+                a5 = y[5]
+            if count > 7:
+                a6 = y[6]
+            z = (<vector *>(<char *>y + at))[0]
+        for k in range(begin[o], end[o]):
             if vector is vf32:
                 w = splat_vf32(values, order[k] if ordered else k)
             else:
@@ -206,7 +288,6 @@ cdef inline void rows_of(const Product *p, int64_t start, int64_t at, int64_t fi
             if count > 7:
                 a6 = a6 + w * v[6]
             z = z + w * (<const vector *>(<const char *>v + at))[0]
-        y = <vector *>(p.y + o * stride + start)
         if count > 1:
             y[0] = a0
         if count > 2:
@@ -236,9 +317,9 @@ def sampled(pattern, dy, x):
     dw = np.zeros(entries, x.dtype)
     if entries * n == 0:
         return dw
-    p.indptr, p.indices = <const int32_t *>address(pattern.indptr), <const int32_t *>address(pattern.indices)
+    p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
     p.values, p.x, p.y = address(dw, PyBUF_WRITABLE), address(x), address(dy)
-    p.stride = p.width = x.shape[1] * itemsize
+    p.stride = x.shape[1] * itemsize
     runs = omp_get_max_threads() if entries * n > 65536 else 1
     borders = pattern.parts(runs)
     cdef int32_t *border = <int32_t *>address(borders)
@@ -253,9 +334,9 @@ def sampled(pattern, dy, x):
 cdef void sample(const Product *p, int64_t first, int64_t last, vector zero) noexcept nogil:
     """dw for rows first to last - 1, panel after panel."""
     cdef int64_t start = 0, o, vectors, rest
-    while start < p.width:
-        vectors = min(<int64_t>PANEL, (p.width - start) // VECTOR_BYTES)
-        rest = (p.width - start) % VECTOR_BYTES if vectors < PANEL else 0
+    while start < p.stride:
+        vectors = min(<int64_t>PANEL, (p.stride - start) // VECTOR_BYTES)
+        rest = (p.stride - start) % VECTOR_BYTES if vectors < PANEL else 0
         for o in range(first, last):
             sample_row[vector](p, o, start, vectors, rest, zero)
         start += PANEL * VECTOR_BYTES
