@@ -32,10 +32,10 @@ cdef extern from "vec.h":
     int omp_get_max_threads() nogil
 
 cdef enum:
+    MANY = 65536       # products of two numbers, from which on threads pay
     L1_BYTES = 32768   # of x in a tile where entries are many
     L2_BYTES = 524288  # of x in a tile where they are few:
     FEW = 5            # a row of a tile of L1_BYTES
-    PANEL = 16  # vectors of the batch that the sampled product takes in one pass
 
 ctypedef fused vector:
     vf32
@@ -56,6 +56,7 @@ cdef struct Product:
     const char *values
     const char *x
     char *y
+    char *dw          # NULL, or the result: then y is dy, an operand
     char *packed      # room for a tile of x a thread, or NULL
     int64_t rows      # O
     int64_t columns   # I
@@ -98,7 +99,7 @@ def rmatmul(pattern, values, dy):
 
 cdef product(pattern, order, values, x):
     """W x, the entries of W in this order, or as they come."""
-    cdef Product p
+    cdef Product p = Product(packed=NULL, dw=NULL)
     cdef int64_t columns = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
     if 1 < columns < lanes:
         padded = np.zeros((x.shape[0], lanes), x.dtype)
@@ -112,23 +113,41 @@ cdef product(pattern, order, values, x):
     p.rows, p.columns, p.entries, p.stride = y.shape[0], x.shape[0], len(values), columns * itemsize
     p.panels = (p.stride + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
     if columns and p.rows:
-        run(&p, pattern, omp_get_max_threads() if p.entries * columns > 65536 else 1, itemsize)
+        run(&p, pattern, itemsize)
     return y
 
 
-cdef run(Product *p, pattern, int64_t threads, int64_t itemsize):
+cdef run(Product *p, pattern, int64_t itemsize):
     """Panels and runs of rows, shared by the threads."""
+    cdef int64_t threads = omp_get_max_threads() if p.entries * p.stride > MANY * itemsize else 1
     # as few runs of rows as give every thread the same number of tasks
-    cdef int64_t runs = threads // gcd(threads, p.panels), i
+    cdef int64_t runs = threads if p.dw is not NULL else threads // gcd(threads, p.panels), i
     borders = pattern.parts(runs)
     cdef int32_t *border = <int32_t *>address(borders)
-    if p.stride == itemsize:
+    if p.stride == itemsize and p.dw is NULL:
         for i in prange(runs, nogil=True, schedule="static", num_threads=threads):
             if itemsize == 4:
                 column[float](p, border[i], border[i + 1], 0)
             else:
                 column[double](p, border[i], border[i + 1], 0)
         return
+    held = cut(p, pattern, threads)
+    if p.dw is not NULL:
+        for i in prange(runs, nogil=True, schedule="static", num_threads=threads):
+            if itemsize == 4:
+                tasks[vf32](p, 0, p.panels, border[i], border[i + 1], threadid(), zero_vf32)
+            else:
+                tasks[vf64](p, 0, p.panels, border[i], border[i + 1], threadid(), zero_vf64)
+        return
+    for i in prange(runs * p.panels, nogil=True, schedule="static", num_threads=threads):
+        if itemsize == 4:
+            tasks[vf32](p, i // runs, i // runs + 1, border[i % runs], border[i % runs + 1], threadid(), zero_vf32)
+        else:
+            tasks[vf64](p, i // runs, i // runs + 1, border[i % runs], border[i % runs + 1], threadid(), zero_vf64)
+
+
+cdef cut(Product *p, pattern, int64_t threads):
+    """Choose the tiles; returns what the caller has to hold meanwhile."""
     cdef int64_t panel = min(p.stride + VECTOR_BYTES, 8 * VECTOR_BYTES)
     p.tile = L1_BYTES // panel
     if p.entries * p.tile < FEW * p.rows * p.columns:
@@ -140,13 +159,9 @@ cdef run(Product *p, pattern, int64_t threads, int64_t itemsize):
         p.cuts, p.next = <int32_t *>address(cuts), p.rows
     packed = None
     if p.panels > 1 and p.entries > 4 * p.columns:
-        packed = np.empty(threads * p.tile * panel, np.uint8)
-    p.packed = NULL if packed is None else address(packed, PyBUF_WRITABLE)
-    for i in prange(runs * p.panels, nogil=True, schedule="static", num_threads=threads):
-        if itemsize == 4:
-            task[vf32](p, i // runs, border[i % runs], border[i % runs + 1], threadid(), zero_vf32)
-        else:
-            task[vf64](p, i // runs, border[i % runs], border[i % runs + 1], threadid(), zero_vf64)
+        packed = np.empty(threads * p.tile * 8 * VECTOR_BYTES, np.uint8)
+        p.packed = address(packed, PyBUF_WRITABLE)
+    return cuts, packed
 
 
 cdef int64_t gcd(int64_t a, int64_t b) noexcept:
@@ -181,7 +196,16 @@ cdef void column(const Product *p, int64_t first, int64_t last, scalar zero) noe
         (<scalar *>p.y)[o] = (a + b) + (c + d)
 
 
-cdef void task(const Product *p, int64_t panel, int64_t first, int64_t last, int64_t thread, vector zero) noexcept nogil:
+cdef void tasks(const Product *p, int64_t panel, int64_t end, int64_t first, int64_t last, int64_t thread,
+                vector zero) noexcept nogil:
+    """Rows first to last - 1 of panels `panel` to end - 1."""
+    while panel < end:
+        task[vector](p, panel, first, last, thread, zero)
+        panel += 1
+
+
+cdef void task(const Product *p, int64_t panel, int64_t first, int64_t last, int64_t thread,
+               vector zero) noexcept nogil:
     """Rows first to last - 1 of a panel, tile after tile."""
     cdef Tile tile
     cdef int64_t vectors = (p.stride + VECTOR_BYTES - 1) // VECTOR_BYTES, t = 0, i
@@ -201,7 +225,10 @@ cdef void task(const Product *p, int64_t panel, int64_t first, int64_t last, int
         tile.x -= t * p.tile * tile.stride
         tile.y, tile.more = p.y + start, t > 0
         tile.begin, tile.end = p.cuts + t * p.next, p.cuts + (t + 1) * p.next
-        call[vector](p, &tile, count, first, last, zero)
+        if p.dw is not NULL:
+            sample[vector](p, &tile, first, last, zero)
+        else:
+            call[vector](p, &tile, count, first, last, zero)
         t += 1
 
 
@@ -308,46 +335,35 @@ cdef inline void rows_of(const Product *p, const Tile *tile, int64_t first, int6
 def sampled(pattern, dy, x):
     check_operand("dy", dy, dy.dtype, len(pattern.indptr) - 1)
     check_operand("x", x, dy.dtype, pattern.columns, dy.shape[1])
-    cdef Product p
-    cdef int64_t i, runs, n = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
+    cdef Product p = Product(packed=NULL, order=NULL)
+    cdef int64_t n = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
     cdef int64_t entries = len(pattern.indices)
     if 0 < n < lanes:
         dy, x = (np.pad(a, ((0, 0), (0, lanes - n))) for a in (dy, x))
     dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
     dw = np.zeros(entries, x.dtype)
-    if entries * n == 0:
-        return dw
     p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
-    p.values, p.x, p.y = address(dw, PyBUF_WRITABLE), address(x), address(dy)
-    p.stride = x.shape[1] * itemsize
-    runs = omp_get_max_threads() if entries * n > 65536 else 1
-    borders = pattern.parts(runs)
-    cdef int32_t *border = <int32_t *>address(borders)
-    for i in prange(runs, nogil=True, schedule="static", num_threads=runs):
-        if itemsize == 4:
-            sample[vf32](&p, border[i], border[i + 1], zero_vf32)
-        else:
-            sample[vf64](&p, border[i], border[i + 1], zero_vf64)
+    p.x, p.y, p.dw = address(x), address(dy), address(dw, PyBUF_WRITABLE)
+    p.rows, p.columns, p.entries, p.stride = len(dy), len(x), entries, x.shape[1] * itemsize
+    p.panels = (p.stride + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
+    if entries and n:
+        run(&p, pattern, itemsize)
     return dw
 
 
-cdef void sample(const Product *p, int64_t first, int64_t last, vector zero) noexcept nogil:
-    """dw for rows first to last - 1, panel after panel."""
-    cdef int64_t start = 0, o, vectors, rest
-    while start < p.stride:
-        vectors = min(<int64_t>PANEL, (p.stride - start) // VECTOR_BYTES)
-        rest = (p.stride - start) % VECTOR_BYTES if vectors < PANEL else 0
-        for o in range(first, last):
-            sample_row[vector](p, o, start, vectors, rest, zero)
-        start += PANEL * VECTOR_BYTES
+cdef void sample(const Product *p, const Tile *tile, int64_t first, int64_t last, vector zero) noexcept nogil:
+    """dw += a panel's share, for the entries of a tile."""
+    cdef int64_t o
+    for o in range(first, last):
+        sample_row[vector](p, tile, o, tile.width // VECTOR_BYTES, tile.width % VECTOR_BYTES, zero)
 
 
-cdef inline void sample_row(const Product *p, int64_t o, int64_t start, int64_t vectors, int64_t rest,
+cdef inline void sample_row(const Product *p, const Tile *tile, int64_t o, int64_t vectors, int64_t rest,
                             vector zero) noexcept nogil:
-    cdef int64_t k, j, left, at = (vectors - 1) * VECTOR_BYTES + rest, end = p.indptr[o + 1]
+    cdef int64_t k, j, left, at = (vectors - 1) * VECTOR_BYTES + rest, end = tile.end[o]
     cdef const int32_t *column = p.indices
-    cdef const char *x = p.x + start
-    cdef const vector *dy = <const vector *>(p.y + o * p.stride + start)
+    cdef const char *x = tile.x
+    cdef const vector *dy = <const vector *>(tile.y + o * p.stride)
     cdef const vector *x0
     cdef const vector *x1
     cdef const vector *x2
@@ -355,13 +371,13 @@ cdef inline void sample_row(const Product *p, int64_t o, int64_t start, int64_t 
     cdef vector a, b, c, d, v
     cdef float total32[4]
     cdef double total64[4]
-    for k in range(p.indptr[o], end, 4):
+    for k in range(tile.begin[o], end, 4):
         # the last group repeats its last entry
         left = end - k
-        x0 = <const vector *>(x + column[k] * p.stride)
-        x1 = <const vector *>(x + column[k + min(left, 2) - 1] * p.stride)
-        x2 = <const vector *>(x + column[k + min(left, 3) - 1] * p.stride)
-        x3 = <const vector *>(x + column[k + min(left, 4) - 1] * p.stride)
+        x0 = <const vector *>(x + column[k] * tile.stride)
+        x1 = <const vector *>(x + column[k + min(left, 2) - 1] * tile.stride)
+        x2 = <const vector *>(x + column[k + min(left, 3) - 1] * tile.stride)
+        x3 = <const vector *>(x + column[k + min(left, 4) - 1] * tile.stride)
         a = b = c = d = zero
         for j in range(vectors):
             v = dy[j]
@@ -385,8 +401,8 @@ cdef inline void sample_row(const Product *p, int64_t o, int64_t start, int64_t 
         if vector is vf32:
             totals_vf32(total32, a, b, c, d)
             for j in range(min(left, 4)):
-                (<float *>p.values)[k + j] += total32[j]
+                (<float *>p.dw)[k + j] += total32[j]
         else:
             totals_vf64(total64, a, b, c, d)
             for j in range(min(left, 4)):
-                (<double *>p.values)[k + j] += total64[j]
+                (<double *>p.dw)[k + j] += total64[j]
