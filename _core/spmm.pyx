@@ -32,7 +32,7 @@ cdef extern from "vec.h":
     int omp_get_max_threads() nogil
 
 cdef enum:
-    MANY = 65536       # products of two numbers, from which on threads pay
+    MANY = 262144      # products of two numbers, from which on threads pay; an entry itself counts for 16
     L1_BYTES = 32768   # of x in a tile where entries are many
     L2_BYTES = 524288  # of x in a tile where they are few:
     FEW = 5            # a row of a tile of L1_BYTES
@@ -63,7 +63,8 @@ cdef struct Product:
     int64_t entries   # K
     int64_t panels
     int64_t tile      # columns of W
-    int64_t stride    # from row to row of x and of y
+    int64_t stride    # from row to row of x
+    int64_t width     # of a row of y
 
 
 cdef struct Tile:
@@ -99,32 +100,34 @@ def rmatmul(pattern, values, dy):
 
 cdef product(pattern, order, values, x):
     """W x, the entries of W in this order, or as they come."""
-    cdef Product p = Product(packed=NULL, dw=NULL)
+    cdef Product p
+    p.packed = p.dw = NULL
     cdef int64_t columns = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
-    if 1 < columns < lanes:
-        padded = np.zeros((x.shape[0], lanes), x.dtype)
-        padded[:, :columns] = x
-        return product(pattern, order, values, padded)[:, :columns].copy()
+    cdef bint short = 1 < columns < lanes
+    p.rows, p.columns, p.entries, p.stride = len(pattern.indptr) - 1, len(x), len(values), columns * itemsize
     x, values = np.ascontiguousarray(x), np.ascontiguousarray(values)
-    y = np.empty((len(pattern.indptr) - 1, columns), x.dtype)
+    if short:
+        # rows of less than a vector: whole vectors are read, up to one past the end, and written
+        x = np.concatenate([x.reshape(-1), np.zeros(lanes, x.dtype)])
+    y = np.empty((p.rows, lanes if short else columns), x.dtype)
     p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
     p.order = NULL if order is None else <int32_t *>address(order)
     p.values, p.x, p.y = address(values), address(x), address(y, PyBUF_WRITABLE)
-    p.rows, p.columns, p.entries, p.stride = y.shape[0], x.shape[0], len(values), columns * itemsize
-    p.panels = (p.stride + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
+    p.width = y.shape[1] * itemsize
+    p.panels = (p.width + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
     if columns and p.rows:
         run(&p, pattern, itemsize)
-    return y
+    return y[:, :columns].copy() if short else y
 
 
 cdef run(Product *p, pattern, int64_t itemsize):
     """Panels and runs of rows, shared by the threads."""
-    cdef int64_t threads = omp_get_max_threads() if p.entries * p.stride > MANY * itemsize else 1
+    cdef int64_t threads = omp_get_max_threads() if p.entries * (p.width + 16 * itemsize) > MANY * itemsize else 1
     # as few runs of rows as give every thread the same number of tasks
     cdef int64_t runs = threads if p.dw is not NULL else threads // gcd(threads, p.panels), i
     borders = pattern.parts(runs)
     cdef int32_t *border = <int32_t *>address(borders)
-    if p.stride == itemsize and p.dw is NULL:
+    if p.width == itemsize and p.dw is NULL:
         for i in prange(runs, nogil=True, schedule="static", num_threads=threads):
             if itemsize == 4:
                 column[float](p, border[i], border[i + 1], 0)
@@ -148,7 +151,7 @@ cdef run(Product *p, pattern, int64_t itemsize):
 
 cdef cut(Product *p, pattern, int64_t threads):
     """Choose the tiles; returns what the caller has to hold meanwhile."""
-    cdef int64_t panel = min(p.stride + VECTOR_BYTES, 8 * VECTOR_BYTES)
+    cdef int64_t panel = min(p.width + VECTOR_BYTES, 8 * VECTOR_BYTES)
     p.tile = L1_BYTES // panel
     if p.entries * p.tile < FEW * p.rows * p.columns:
         p.tile = L2_BYTES // panel
@@ -208,13 +211,13 @@ cdef void task(const Product *p, int64_t panel, int64_t first, int64_t last, int
                vector zero) noexcept nogil:
     """Rows first to last - 1 of a panel, tile after tile."""
     cdef Tile tile
-    cdef int64_t vectors = (p.stride + VECTOR_BYTES - 1) // VECTOR_BYTES, t = 0, i
+    cdef int64_t vectors = (p.width + VECTOR_BYTES - 1) // VECTOR_BYTES, t = 0, i
     cdef int64_t start = vectors * panel // p.panels, stop = vectors * (panel + 1) // p.panels
     cdef int64_t count = stop - start
     cdef char *buffer
     start *= VECTOR_BYTES
-    # VECTOR_BYTES <= stride, so the panel is within the row and holds a whole vector
-    tile.width = min(stop * VECTOR_BYTES, p.stride) - start
+    # VECTOR_BYTES <= width, so the panel is within the row and holds a whole vector
+    tile.width = min(stop * VECTOR_BYTES, p.width) - start
     while t == 0 or t * p.tile < p.columns:
         tile.x, tile.stride = p.x + t * p.tile * p.stride + start, p.stride
         if p.packed is not NULL:
@@ -276,7 +279,7 @@ cdef inline void rows_of(const Product *p, const Tile *tile, int64_t first, int6
     cdef int64_t stride = tile.stride
     cdef int64_t at = tile.width - VECTOR_BYTES
     for o in range(first, last):
-        y = <vector *>(tile.y + o * p.stride)
+        y = <vector *>(tile.y + o * p.width)
         a0 = a1 = a2 = a3 = a4 = a5 = a6 = z = zero
         if tile.more:
             if count > 1:
@@ -335,17 +338,19 @@ cdef inline void rows_of(const Product *p, const Tile *tile, int64_t first, int6
 def sampled(pattern, dy, x):
     check_operand("dy", dy, dy.dtype, len(pattern.indptr) - 1)
     check_operand("x", x, dy.dtype, pattern.columns, dy.shape[1])
-    cdef Product p = Product(packed=NULL, order=NULL)
+    cdef Product p
+    p.packed, p.order, p.values = NULL, NULL, NULL
     cdef int64_t n = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
     cdef int64_t entries = len(pattern.indices)
     if 0 < n < lanes:
-        dy, x = (np.pad(a, ((0, 0), (0, lanes - n))) for a in (dy, x))
+        dy, x = (np.concatenate([a, np.zeros((len(a), lanes - n), a.dtype)], 1) for a in (dy, x))
     dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
     dw = np.zeros(entries, x.dtype)
     p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
     p.x, p.y, p.dw = address(x), address(dy), address(dw, PyBUF_WRITABLE)
     p.rows, p.columns, p.entries, p.stride = len(dy), len(x), entries, x.shape[1] * itemsize
-    p.panels = (p.stride + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
+    p.width = p.stride
+    p.panels = (p.width + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
     if entries and n:
         run(&p, pattern, itemsize)
     return dw
@@ -363,7 +368,7 @@ cdef inline void sample_row(const Product *p, const Tile *tile, int64_t o, int64
     cdef int64_t k, j, left, at = (vectors - 1) * VECTOR_BYTES + rest, end = tile.end[o]
     cdef const int32_t *column = p.indices
     cdef const char *x = tile.x
-    cdef const vector *dy = <const vector *>(tile.y + o * p.stride)
+    cdef const vector *dy = <const vector *>(tile.y + o * p.width)
     cdef const vector *x0
     cdef const vector *x1
     cdef const vector *x2

@@ -86,9 +86,10 @@ def check_operand(name: str, array: np.ndarray, dtype: np.dtype, rows: int | Non
 def cases(generator: np.random.Generator):
     """Calls with the longest sum of each: (function, arguments, terms a sum)."""
     sizes = ((1, 1, 1, 1.0), (5, 7, 3, 0.0), (16, 33, 20, 0.3), (4, 6, 0, 0.5), (9, 4, 130, 1.0), (0, 3, 2, 1.0))
+    tiled = ((40, 200, 300, 0.5), (40, 200, 530, 0.2), (9, 1300, 130, 0.02))
     tails = [(5, 9, n, 0.6) for n in (*range(41), 127, 128, 129, 130, 300)]
     for dtype, index in ((np.float32, np.int32), (np.float64, np.int64)):
-        for o, i, n, density in (*sizes, *tails):
+        for o, i, n, density in (*sizes, *tiled, *tails):
             mask = generator.random((o, i)) < density
             mask[o // 2 : o // 2 + 1] = False
             indptr = np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(index)
