@@ -67,7 +67,7 @@ def kernels():
 setup(
     packages=[*find_packages(include=["minisparse", "minisparse.*"]), "minisparse._core", "minisparse.datasets"],
     package_dir={"minisparse._core": "_core", "minisparse.datasets": "datasets"},
-    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxd", "*.h"]},
+    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxi", "*.h"]},
     include_package_data=False,  # what stands above, and no more
     # force: a change of flavour changes the C code of a source that has not changed
     ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=True),

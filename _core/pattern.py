@@ -49,10 +49,10 @@ class Pattern:
     def shape(self) -> tuple[int, int]:
         return len(self.indptr) - 1, self.columns
 
-    @cached_property
+    @property
     def row_of(self) -> np.ndarray:
         """Rows of the entries: (K,) int32."""
-        return _frozen(np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr)))
+        return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -67,34 +67,44 @@ class Pattern:
         return Pattern(indptr, self.row_of[self.order].astype(np.int64), self.shape[0])
 
     @cached_property
-    def _splits(self) -> dict:
+    def rises(self) -> bool:
+        """Whether the columns rise strictly within each row."""
+        rises = np.concatenate([[True], self.indices[1:] > self.indices[:-1], [True]])
+        rises[self.indptr] = True
+        return bool(rises.all())
+
+    @cached_property
+    def _splits(self) -> dict[tuple[str, int], np.ndarray]:
         return {}
 
     def cuts(self, width: int) -> np.ndarray | None:
-        """Where the entries of row o in columns t width to (t + 1) width - 1 begin: (tiles + 1, O) int32."""
-        if -width not in self._splits:
+        """Where the entries of row o in columns t width to (t + 1) width - 1 begin: (tiles + 1, O) int32.
+
+        None unless the columns of each row rise.
+        """
+        if ("cuts", width) not in self._splits:
             o, columns = self.shape
-            place = self.row_of.astype(np.int64) * columns + self.indices
-            if (place[1:] <= place[:-1]).any():
+            if not self.rises:
                 return None
+            place = self.row_of.astype(np.int64) * columns + self.indices
             edges = np.minimum(np.arange(0, columns + width, max(width, 1)), columns)
             cuts = np.searchsorted(place, edges[:, None] + np.arange(o) * columns)
-            self._splits[-width] = _frozen(cuts).reshape(cuts.shape)
-        return self._splits[-width]
+            self._splits["cuts", width] = _frozen(cuts).reshape(cuts.shape)
+        return self._splits["cuts", width]
 
     def parts(self, count: int) -> np.ndarray:
         """Borders of `count` runs of rows with about the same work each: (count + 1,) int32, from 0 to O."""
-        if count not in self._splits:
+        if ("parts", count) not in self._splits:
             work = self.indptr + 4 * np.arange(len(self.indptr), dtype=np.int64)
             borders = np.searchsorted(work, work[-1] * np.arange(count + 1) // count)
-            self._splits[count] = _frozen(borders)
-        return self._splits[count]
+            self._splits["parts", count] = _frozen(borders)
+        return self._splits["parts", count]
 
     @property
     def nbytes(self) -> int:
-        """Bytes held; the transpose, once a product has asked for it, doubles them and more."""
-        made = [self.__dict__[name] for name in ("row_of", "order", "transpose") if name in self.__dict__]
-        return sum(part.nbytes for part in (self.indptr, self.indices, *made))
+        """Bytes held, with what the products have asked for so far: the transpose, the borders of tiles."""
+        made = [self.__dict__[name] for name in ("order", "transpose") if name in self.__dict__]
+        return sum(part.nbytes for part in (self.indptr, self.indices, *made, *self._splits.values()))
 
 
 def _check(indptr: np.ndarray, indices: np.ndarray, columns: int) -> None:

@@ -4,6 +4,8 @@
 * a panel's last vector ends where the panel ends, over the one before if need be: no tail, no masks
 * the transposed product gathers over the transposed pattern, so that nothing is scattered
 * the sampled product takes four entries at a time and sums their lanes together
+* a tile of x is copied to where it lies together and no vector crosses a cache line, if it is used often enough
+* tiles of few columns, so that x stays in the first cache while all rows pass, where a row has enough entries
 * threads take panels and runs of rows of equal work; each sum is one thread's
 """
 
@@ -36,6 +38,8 @@ cdef enum:
     L1_BYTES = 32768   # of x in a tile where entries are many
     L2_BYTES = 524288  # of x in a tile where they are few:
     FEW = 5            # a row of a tile of L1_BYTES
+
+include "memory.pxi"
 
 ctypedef fused vector:
     vf32
@@ -76,14 +80,6 @@ cdef struct Tile:
     int64_t stride  # bytes from row to row of x
     int64_t width   # bytes of the panel
     bint more       # add to y
-
-
-cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of a contiguous array lie; the array is the caller's to hold."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return <char *>view.buf
 
 
 def matmul(pattern, values, x):
@@ -161,8 +157,9 @@ cdef cut(Product *p, pattern, int64_t threads):
     else:
         p.cuts, p.next = <int32_t *>address(cuts), p.rows
     packed = None
-    if p.panels > 1 and p.entries > 4 * p.columns:
-        packed = np.empty(threads * p.tile * 8 * VECTOR_BYTES, np.uint8)
+    cdef bint crosses = (<size_t>p.x | <size_t>p.stride) % VECTOR_BYTES
+    if p.entries > 4 * p.columns and p.panels > 1 or p.entries > 8 * p.columns and crosses:
+        packed = aligned(threads * p.tile, 8 * VECTOR_BYTES, np.dtype(np.uint8))
         p.packed = address(packed, PyBUF_WRITABLE)
     return cuts, packed
 
@@ -223,8 +220,8 @@ cdef void task(const Product *p, int64_t panel, int64_t first, int64_t last, int
         if p.packed is not NULL:
             buffer = p.packed + thread * p.tile * 8 * VECTOR_BYTES
             for i in range(min(p.tile, p.columns - t * p.tile)):
-                memcpy(buffer + i * tile.width, tile.x + i * p.stride, tile.width)
-            tile.x, tile.stride = buffer, tile.width
+                memcpy(buffer + i * count * VECTOR_BYTES, tile.x + i * p.stride, tile.width)
+            tile.x, tile.stride = buffer, count * VECTOR_BYTES
         tile.x -= t * p.tile * tile.stride
         tile.y, tile.more = p.y + start, t > 0
         tile.begin, tile.end = p.cuts + t * p.next, p.cuts + (t + 1) * p.next

@@ -1,21 +1,21 @@
 """The sparse store: the kept entries as CSR, everything else at its rest value.
 
 rest 0: the others are zero and take no part in any product.
-rest 1: the others are their initial values, regenerated a tile of rows at a time inside the product
-and forgotten again, so that nothing of the size of W is ever held.
+rest 1: the others are their initial values, regenerated a tile at a time inside the product and
+forgotten again, so that nothing of the size of W is ever held.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from minisparse._core import spmm
+from minisparse._core import regen, spmm
 from minisparse._core.pattern import Pattern
 from minisparse.stores.base import Store
 from minisparse.stores.dense import DenseStore
 
 TILE = 1 << 16
-"""Entries regenerated at a time, rounded up to whole rows."""
+"""Entries regenerated at a time where a weight has groups, rounded up to whole rows."""
 
 
 class SparseStore(Store):
@@ -86,6 +86,8 @@ class SparseStore(Store):
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         if self.rest.is_zero:
             return spmm.matmul(self._grouped(groups), self.values, x)
+        if groups == 1:
+            return regen.matmul(*self._weight(), x)
         y = np.empty((self.rows, x.shape[1]), x.dtype)
         for rows, columns in self._tiles(groups):
             np.matmul(self._tile(rows.start, rows.stop), x[columns], out=y[rows])
@@ -94,6 +96,8 @@ class SparseStore(Store):
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         if self.rest.is_zero:
             return spmm.rmatmul(self._grouped(groups), self.values, dy)
+        if groups == 1:
+            return regen.rmatmul(*self._weight(), dy)
         dx = np.zeros((groups * self.columns, dy.shape[1]), dy.dtype)
         for rows, columns in self._tiles(groups):
             dx[columns] += self._tile(rows.start, rows.stop).T @ dy[rows]
@@ -108,6 +112,10 @@ class SparseStore(Store):
     def memory(self) -> dict[str, int]:
         index = sum(pattern.nbytes for pattern in (self.pattern, *self._grouped_patterns.values()))
         return {"values": self.values.nbytes, "index": index, "grad": self.grad.nbytes}
+
+    def _weight(self) -> tuple:
+        rest = self.rest
+        return rest.kind, rest.key, rest.scale, rest.factor, self.pattern, self.values
 
     def _tile(self, first: int, last: int) -> np.ndarray:
         """Rows first to last - 1, the kept entries laid over regenerated ones."""
