@@ -96,11 +96,12 @@ cdef product(kind, key, double scale, factor, pattern, values, x, bint transpose
     cdef char *to = address(y, PyBUF_WRITABLE)
     cdef char *tile = address(tiles, PyBUF_WRITABLE)
     cdef const char *operand = address(x)
+    cdef int64_t stride = wide * itemsize, room = w.block * w.depth * itemsize
     for i in prange(blocks, nogil=True, schedule="static", num_threads=threads):
         if itemsize == 4:
-            block[vf32, float](&w, i * w.block, tile + 4 * w.block * w.depth * threadid(), operand, to, 4 * wide, zero_vf32, 0)
+            block[vf32, float](&w, i * w.block, tile + threadid() * room, operand, to, stride, zero_vf32, 0)
         else:
-            block[vf64, double](&w, i * w.block, tile + 8 * w.block * w.depth * threadid(), operand, to, 8 * wide, zero_vf64, 0)
+            block[vf64, double](&w, i * w.block, tile + threadid() * room, operand, to, stride, zero_vf64, 0)
     return y if y.shape == (results, n) else y[:results, :n].copy()
 
 

@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from minisparse._core.spmm_ref import check_operand, check_values
+from minisparse._core.spmm_ref import check_operand, check_pattern, check_values
 
 cdef extern from "vec.h":
     ctypedef float vf32
@@ -92,6 +92,28 @@ def rmatmul(pattern, values, dy):
     check_values(values, pattern)
     check_operand("dy", dy, values.dtype, len(pattern.indptr) - 1)
     return product(pattern.transpose, pattern.order, values, dy)
+
+
+def sampled(pattern, dy, x):
+    check_pattern(pattern)
+    check_operand("dy", dy, dy.dtype, len(pattern.indptr) - 1)
+    check_operand("x", x, dy.dtype, pattern.columns, dy.shape[1])
+    cdef Product p
+    p.packed, p.order, p.values = NULL, NULL, NULL
+    cdef int64_t n = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
+    cdef int64_t entries = len(pattern.indices)
+    if 0 < n < lanes:
+        dy, x = (np.concatenate([a, np.zeros((len(a), lanes - n), a.dtype)], 1) for a in (dy, x))
+    dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
+    dw = np.zeros(entries, x.dtype)
+    p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
+    p.x, p.y, p.dw = address(x), address(dy), address(dw, PyBUF_WRITABLE)
+    p.rows, p.columns, p.entries, p.stride = len(dy), len(x), entries, x.shape[1] * itemsize
+    p.width = p.stride
+    p.panels = (p.width + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
+    if entries and n:
+        run(&p, pattern, itemsize)
+    return dw
 
 
 cdef product(pattern, order, values, x):
@@ -232,179 +254,5 @@ cdef void task(const Product *p, int64_t panel, int64_t first, int64_t last, int
         t += 1
 
 
-cdef void call(const Product *p, const Tile *tile, int64_t count, int64_t first, int64_t last, vector zero) noexcept nogil:
-    """The rows of a tile, specialised for the number of its vectors."""
-    if count == 1:
-        rows[vector](p, tile, first, last, 1, zero)
-    elif count == 2:
-        rows[vector](p, tile, first, last, 2, zero)
-    elif count == 3:
-        rows[vector](p, tile, first, last, 3, zero)
-    elif count == 4:
-        rows[vector](p, tile, first, last, 4, zero)
-    elif count == 5:
-        rows[vector](p, tile, first, last, 5, zero)
-    elif count == 6:
-        rows[vector](p, tile, first, last, 6, zero)
-    elif count == 7:
-        rows[vector](p, tile, first, last, 7, zero)
-    else:
-        rows[vector](p, tile, first, last, 8, zero)
-
-
-cdef inline void rows(const Product *p, const Tile *tile, int64_t first, int64_t last, int count,
-                      vector zero) noexcept nogil:
-    """Rows of a panel of `count` vectors, a constant where this is called."""
-    if p.order is NULL:
-        rows_of[vector](p, tile, first, last, count, False, zero)
-    else:
-        rows_of[vector](p, tile, first, last, count, True, zero)
-
-
-cdef inline void rows_of(const Product *p, const Tile *tile, int64_t first, int64_t last, int count,
-                         bint ordered, vector zero) noexcept nogil:
-    cdef int64_t o, k
-    cdef vector a0, a1, a2, a3, a4, a5, a6, z, w
-    cdef const vector *v
-    cdef vector *y
-    cdef const int32_t *begin = tile.begin
-    cdef const int32_t *end = tile.end
-    cdef const int32_t *indices = p.indices
-    cdef const int32_t *order = p.order
-    cdef const char *values = p.values
-    cdef const char *x = tile.x
-    cdef int64_t stride = tile.stride
-    cdef int64_t at = tile.width - VECTOR_BYTES
-    for o in range(first, last):
-        y = <vector *>(tile.y + o * p.width)
-        a0 = a1 = a2 = a3 = a4 = a5 = a6 = z = zero
-        if tile.more:
-            if count > 1:
-                a0 = y[0]
-            if count > 2:
-                a1 = y[1]
-            if count > 3:
-                a2 = y[2]
-            if count > 4:
-                a3 = y[3]
-            if count > 5:
-                a4 = y[4]
-            if count > 6:
-                a5 = y[5]
-            if count > 7:
-                a6 = y[6]
-            z = (<vector *>(<char *>y + at))[0]
-        for k in range(begin[o], end[o]):
-            if vector is vf32:
-                w = splat_vf32(values, order[k] if ordered else k)
-            else:
-                w = splat_vf64(values, order[k] if ordered else k)
-            v = <const vector *>(x + indices[k] * stride)
-            if count > 1:
-                a0 = a0 + w * v[0]
-            if count > 2:
-                a1 = a1 + w * v[1]
-            if count > 3:
-                a2 = a2 + w * v[2]
-            if count > 4:
-                a3 = a3 + w * v[3]
-            if count > 5:
-                a4 = a4 + w * v[4]
-            if count > 6:
-                a5 = a5 + w * v[5]
-            if count > 7:
-                a6 = a6 + w * v[6]
-            z = z + w * (<const vector *>(<const char *>v + at))[0]
-        if count > 1:
-            y[0] = a0
-        if count > 2:
-            y[1] = a1
-        if count > 3:
-            y[2] = a2
-        if count > 4:
-            y[3] = a3
-        if count > 5:
-            y[4] = a4
-        if count > 6:
-            y[5] = a5
-        if count > 7:
-            y[6] = a6
-        (<vector *>(<char *>y + at))[0] = z
-
-
-def sampled(pattern, dy, x):
-    check_operand("dy", dy, dy.dtype, len(pattern.indptr) - 1)
-    check_operand("x", x, dy.dtype, pattern.columns, dy.shape[1])
-    cdef Product p
-    p.packed, p.order, p.values = NULL, NULL, NULL
-    cdef int64_t n = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
-    cdef int64_t entries = len(pattern.indices)
-    if 0 < n < lanes:
-        dy, x = (np.concatenate([a, np.zeros((len(a), lanes - n), a.dtype)], 1) for a in (dy, x))
-    dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
-    dw = np.zeros(entries, x.dtype)
-    p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
-    p.x, p.y, p.dw = address(x), address(dy), address(dw, PyBUF_WRITABLE)
-    p.rows, p.columns, p.entries, p.stride = len(dy), len(x), entries, x.shape[1] * itemsize
-    p.width = p.stride
-    p.panels = (p.width + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
-    if entries and n:
-        run(&p, pattern, itemsize)
-    return dw
-
-
-cdef void sample(const Product *p, const Tile *tile, int64_t first, int64_t last, vector zero) noexcept nogil:
-    """dw += a panel's share, for the entries of a tile."""
-    cdef int64_t o
-    for o in range(first, last):
-        sample_row[vector](p, tile, o, tile.width // VECTOR_BYTES, tile.width % VECTOR_BYTES, zero)
-
-
-cdef inline void sample_row(const Product *p, const Tile *tile, int64_t o, int64_t vectors, int64_t rest,
-                            vector zero) noexcept nogil:
-    cdef int64_t k, j, left, at = (vectors - 1) * VECTOR_BYTES + rest, end = tile.end[o]
-    cdef const int32_t *column = p.indices
-    cdef const char *x = tile.x
-    cdef const vector *dy = <const vector *>(tile.y + o * p.width)
-    cdef const vector *x0
-    cdef const vector *x1
-    cdef const vector *x2
-    cdef const vector *x3
-    cdef vector a, b, c, d, v
-    cdef float total32[4]
-    cdef double total64[4]
-    for k in range(tile.begin[o], end, 4):
-        # the last group repeats its last entry
-        left = end - k
-        x0 = <const vector *>(x + column[k] * tile.stride)
-        x1 = <const vector *>(x + column[k + min(left, 2) - 1] * tile.stride)
-        x2 = <const vector *>(x + column[k + min(left, 3) - 1] * tile.stride)
-        x3 = <const vector *>(x + column[k + min(left, 4) - 1] * tile.stride)
-        a = b = c = d = zero
-        for j in range(vectors):
-            v = dy[j]
-            a = a + v * x0[j]
-            b = b + v * x1[j]
-            c = c + v * x2[j]
-            d = d + v * x3[j]
-        if rest:
-            if vector is vf32:
-                v = last_vf32(<const vf32 *>(<const char *>dy + at), rest // 4)
-                a = a + v * last_vf32(<const vf32 *>(<const char *>x0 + at), rest // 4)
-                b = b + v * last_vf32(<const vf32 *>(<const char *>x1 + at), rest // 4)
-                c = c + v * last_vf32(<const vf32 *>(<const char *>x2 + at), rest // 4)
-                d = d + v * last_vf32(<const vf32 *>(<const char *>x3 + at), rest // 4)
-            else:
-                v = last_vf64(<const vf64 *>(<const char *>dy + at), rest // 8)
-                a = a + v * last_vf64(<const vf64 *>(<const char *>x0 + at), rest // 8)
-                b = b + v * last_vf64(<const vf64 *>(<const char *>x1 + at), rest // 8)
-                c = c + v * last_vf64(<const vf64 *>(<const char *>x2 + at), rest // 8)
-                d = d + v * last_vf64(<const vf64 *>(<const char *>x3 + at), rest // 8)
-        if vector is vf32:
-            totals_vf32(total32, a, b, c, d)
-            for j in range(min(left, 4)):
-                (<float *>p.dw)[k + j] += total32[j]
-        else:
-            totals_vf64(total64, a, b, c, d)
-            for j in range(min(left, 4)):
-                (<double *>p.dw)[k + j] += total64[j]
+include "spmm_rows.pxi"
+include "spmm_sampled.pxi"

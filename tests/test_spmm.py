@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -172,6 +173,13 @@ def test_a_malformed_pattern_is_refused(fault):
     operand, value = MALFORMED[fault]
     with pytest.raises(ValueError, match=r"indptr|indices|columns"):
         Pattern(**({"indptr": INDPTR, "indices": INDICES, "columns": 4} | {operand: value}))
+
+
+def test_what_is_no_pattern_is_refused():
+    fake = SimpleNamespace(indptr=INDPTR, indices=INDICES, columns=4, shape=(3, 4))
+    for function, operands in (("matmul", (VALUES, X)), ("rmatmul", (VALUES, DY)), ("sampled", (DY, X))):
+        with pytest.raises(ValueError, match="expected a Pattern"):
+            getattr(kernel, function)(fake, *operands)
 
 
 def is_valid(indptr, indices, columns):
