@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := setup.py pyproject.toml $(wildcard _core/*.pyx _core/*.pxd _core/*.pxi _core/*.h)
+SOURCES := setup.py pyproject.toml $(wildcard _core/*.pyx _core/*.pxi _core/*.h)
 # a stamp a flavour, at most one at a time: a change of flavour builds again
 BUILT := .venv/.built-debug$(MINISPARSE_DEBUG)-portable$(MINISPARSE_PORTABLE)
 # pytest-xdist has the cores; threads inside the workers would fight over them

@@ -36,6 +36,7 @@ class BuildWithWhatTheCompilerHas(build_ext):
     """Adds each optional flag only where a one-line program compiles and links with it."""
 
     def build_extensions(self):
+        self.parallel = os.cpu_count()
         wanted = ["-O1" if DEBUG else "-O3", "-fopenmp"]
         if not PORTABLE:
             wanted.append("-march=native")
@@ -59,15 +60,15 @@ class BuildWithWhatTheCompilerHas(build_ext):
 
 
 def kernels():
+    included = sorted(str(path) for pattern in ("*.h", "*.pxi") for path in Path("_core").glob(pattern))
     for source in sorted(Path("_core").glob("*.pyx")):
-        depends = sorted(map(str, [*Path("_core").glob("*.h"), *Path("_core").glob("*.pxi")]))
-        yield Extension(f"minisparse._core.{source.stem}", [str(source)], include_dirs=["_core"], depends=depends)
+        yield Extension(f"minisparse._core.{source.stem}", [str(source)], include_dirs=["_core"], depends=included)
 
 
 setup(
     packages=[*find_packages(include=["minisparse", "minisparse.*"]), "minisparse._core", "minisparse.datasets"],
     package_dir={"minisparse._core": "_core", "minisparse.datasets": "datasets"},
-    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxd", "*.pxi", "*.h"]},
+    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxi", "*.h"]},
     include_package_data=False,  # what stands above, and no more
     # force: a change of flavour changes the C code of a source that has not changed
     ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=True),

@@ -16,6 +16,7 @@ from minisparse._core import spconv
 from minisparse._core.conv_ref import (
     check_channels, check_fit, check_geometry, check_image, check_output, check_size, check_weight,
 )
+from minisparse._core.pattern import Pattern
 
 include "blocks.pxi"
 include "multiply.pxi"
@@ -32,7 +33,7 @@ def convolve(w, x, stride, padding, groups):
     check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
     size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
     if groups > 1:
-        return spconv.convolve(*_csr(w), x, w.shape[2], w.shape[3], stride, padding, groups)
+        return spconv.convolve(*_every_entry(w), x, w.shape[2], w.shape[3], stride, padding, groups)
     y = empty((len(w), *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
     at = forward_offsets(w.shape, x, plan)
@@ -50,7 +51,7 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
     check_channels(w.shape[0], w.shape[1], channels, groups)
     check_output(dy, len(w), check_fit(kernel, stride, padding, (height, width)))
     if groups > 1:
-        return spconv.input_gradient(*_csr(w), dy, channels, height, width, *kernel, stride, padding, groups)
+        return spconv.input_gradient(*_every_entry(w), dy, channels, height, width, *kernel, stride, padding, groups)
     dx = empty((channels, height, width, dy.shape[3]), dy.dtype)
     # x (s a + r) meets dy (a + (r + p - u) / s) through W[u], for the u that leave no remainder: one pass for each r
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
@@ -76,8 +77,8 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups)
     check_output(dy, dy.shape[0], size)
     shape = len(dy), x.shape[0] // groups, *kernel
     if groups > 1:
-        indptr, indices, _ = _csr(np.broadcast_to(x.dtype.type(0), shape))
-        return spconv.weight_gradient(indptr, indices, dy, x, *kernel, stride, padding, groups).reshape(shape)
+        pattern, _ = _every_entry(np.broadcast_to(x.dtype.type(0), shape))
+        return spconv.weight_gradient(pattern, dy, x, *kernel, stride, padding, groups).reshape(shape)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     at = forward_offsets(shape, x, plan)
     rows, tasks, parts = parts_of(dy, x, len(dy) * len(at), plan)
@@ -88,11 +89,11 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups)
     return partial.sum(axis=0) if parts > 1 else partial[0]
 
 
-def _csr(w):
+def _every_entry(w):
     """Every entry of w."""
     columns = w[:1].size
     indptr, indices = np.arange(len(w) + 1) * columns, np.tile(np.arange(columns), len(w))
-    return indptr, indices, w.reshape(-1)
+    return Pattern(indptr, indices, columns), w.reshape(-1)
 
 
 cdef multiply(w, at, x, y, Plan plan):

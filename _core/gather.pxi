@@ -13,7 +13,7 @@ def _gather(const int64_t[::1] indptr, const int32_t[::1] at, const floating[::1
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
-    # check_csr and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
+    # Pattern and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
     with nogil, parallel():
         memory = <char*>malloc(size + sums + LINE)
         for task in prange(blocks * bands, schedule="dynamic"):

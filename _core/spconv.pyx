@@ -14,7 +14,7 @@ import numpy as np
 
 from minisparse._core.conv_ref import check_fit, check_image, check_output, check_size
 from minisparse._core.spconv_ref import check_mask
-from minisparse._core.spmm_ref import check_csr
+from minisparse._core.spmm_ref import check_pattern, check_values
 
 include "blocks.pxi"
 include "gather.pxi"
@@ -25,11 +25,12 @@ cdef enum:
     ENTRIES = 14     # of a sum that pay for keeping it
 
 
-def convolve(indptr, indices, values, x, kernel_height, kernel_width, stride, padding, groups):
+def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups):
     kernel = kernel_height, kernel_width
-    check_csr(indptr, indices, values)
+    check_values(values, pattern)
+    indptr, indices = pattern.indptr, pattern.indices
     check_image("x", x, values.dtype)
-    check_mask(indptr, indices, x.shape[0], kernel, stride, padding, groups)
+    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     y = empty((len(indptr) - 1, *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
@@ -50,13 +51,14 @@ cdef offsets_of(indptr, indices, x, kernel, groups, Plan plan):
 
 
 def input_gradient(
-    indptr, indices, values, dy, channels, height, width, kernel_height, kernel_width, stride, padding, groups
+    pattern, values, dy, channels, height, width, kernel_height, kernel_width, stride, padding, groups
 ):
     kernel = kernel_height, kernel_width
-    check_csr(indptr, indices, values)
+    check_values(values, pattern)
+    indptr, indices = pattern.indptr, pattern.indices
     check_image("dy", dy, values.dtype)
     check_size(height, width, channels)
-    check_mask(indptr, indices, channels, kernel, stride, padding, groups)
+    check_mask(pattern, channels, kernel, stride, padding, groups)
     check_output(dy, len(indptr) - 1, check_fit(kernel, stride, padding, (height, width)))
     dx = empty((channels, height, width, dy.shape[3]), dy.dtype)
     # x (s a + r) meets dy (a + (r + p - u) / s) through W[u], for the u that leave no remainder: one pass for each r
@@ -86,12 +88,13 @@ cdef transposed_offsets(indptr, indices, dy, channels, kernel, stride, padding, 
     return bins, at
 
 
-def weight_gradient(indptr, indices, dy, x, kernel_height, kernel_width, stride, padding, groups):
+def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding, groups):
     kernel = kernel_height, kernel_width
-    check_csr(indptr, indices)
+    check_pattern(pattern)
+    indptr, indices = pattern.indptr, pattern.indices
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
-    check_mask(indptr, indices, x.shape[0], kernel, stride, padding, groups)
+    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     check_output(dy, len(indptr) - 1, size)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)

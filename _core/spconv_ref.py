@@ -1,6 +1,6 @@
 """Convolution of a sparse weight and its two gradients, batch last.
 
-The mask over (O, C / groups, kh, kw) is CSR of the matrix (O, I), I = C / groups kh kw, as in spmm_ref.py. With
+The mask over (O, C / groups, kh, kw) is the Pattern of a matrix (O, I), I = C / groups kh kw, as in spmm_ref.py. With
 columns (C kh kw, Ho Wo N) the inputs under the kernel at each output pixel,
 
     convolve         y  = W columns                         (C, H, W, N) -> (O, Ho, Wo, N)
@@ -27,12 +27,12 @@ from minisparse._core.conv_ref import (
     check_output,
     check_size,
 )
-from minisparse._core.spmm_ref import check_columns, check_csr
+from minisparse._core.pattern import Pattern
+from minisparse._core.spmm_ref import check_pattern, check_values
 
 
 def convolve(
-    indptr: np.ndarray,
-    indices: np.ndarray,
+    pattern: Pattern,
     values: np.ndarray,
     x: np.ndarray,
     kernel_height: int,
@@ -45,25 +45,24 @@ def convolve(
 
     Parameters
     ----------
-    indptr (O + 1,), indices (K,) : int32 or int64;  values (K,), x : float32 or float64
+    pattern : of shape (O, I) with K entries;  values (K,), x : float32 or float64
 
     Raises
     ------
-    ValueError : malformed CSR, an index outside the kernel, shapes that do not fit or dtypes that differ.
+    ValueError : no Pattern, shapes that do not fit or dtypes that differ.
     """
     kernel = kernel_height, kernel_width
-    check_csr(indptr, indices, values)
+    check_values(values, pattern)
     check_image("x", x, values.dtype)
-    check_mask(indptr, indices, x.shape[0], kernel, stride, padding, groups)
+    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     columns = _unfold(x, kernel, stride, padding)
-    y = spmm_ref.matmul(indptr, _grouped(indptr, indices, len(columns), groups), values, columns)
-    return y.reshape(len(indptr) - 1, *size, x.shape[3])
+    y = spmm_ref.matmul(_grouped(pattern, len(columns), groups), values, columns)
+    return y.reshape(pattern.shape[0], *size, x.shape[3])
 
 
 def input_gradient(
-    indptr: np.ndarray,
-    indices: np.ndarray,
+    pattern: Pattern,
     values: np.ndarray,
     dy: np.ndarray,
     channels: int,
@@ -82,19 +81,18 @@ def input_gradient(
     ValueError : as for convolve.
     """
     kernel = kernel_height, kernel_width
-    check_csr(indptr, indices, values)
+    check_values(values, pattern)
     check_image("dy", dy, values.dtype)
     check_size(height, width, channels)
-    check_mask(indptr, indices, channels, kernel, stride, padding, groups)
-    check_output(dy, len(indptr) - 1, check_fit(kernel, stride, padding, (height, width)))
+    check_mask(pattern, channels, kernel, stride, padding, groups)
+    check_output(dy, pattern.shape[0], check_fit(kernel, stride, padding, (height, width)))
     rows, flat = channels * kernel_height * kernel_width, dy.reshape(len(dy), math.prod(dy.shape[1:]))
-    columns = spmm_ref.rmatmul(indptr, _grouped(indptr, indices, rows, groups), values, flat, rows)
+    columns = spmm_ref.rmatmul(_grouped(pattern, rows, groups), values, flat)
     return _fold(columns, (channels, height, width, dy.shape[3]), kernel, stride, padding)
 
 
 def weight_gradient(
-    indptr: np.ndarray,
-    indices: np.ndarray,
+    pattern: Pattern,
     dy: np.ndarray,
     x: np.ndarray,
     kernel_height: int,
@@ -110,27 +108,30 @@ def weight_gradient(
     ValueError : as for convolve.
     """
     kernel = kernel_height, kernel_width
-    check_csr(indptr, indices)
+    check_pattern(pattern)
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
-    check_mask(indptr, indices, x.shape[0], kernel, stride, padding, groups)
-    check_output(dy, len(indptr) - 1, check_fit(kernel, stride, padding, x.shape[1:3]))
+    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
+    check_output(dy, pattern.shape[0], check_fit(kernel, stride, padding, x.shape[1:3]))
     columns = _unfold(x, kernel, stride, padding)
     flat = dy.reshape(len(dy), columns.shape[1])
-    return spmm_ref.sampled(indptr, _grouped(indptr, indices, len(columns), groups), flat, columns)
+    return spmm_ref.sampled(_grouped(pattern, len(columns), groups), flat, columns)
 
 
-def _grouped(indptr: np.ndarray, indices: np.ndarray, rows: int, groups: int) -> np.ndarray:
-    """Column indices of a group's own kernel to rows of all columns."""
-    group = np.arange(len(indptr) - 1) // max((len(indptr) - 1) // groups, 1)
-    return (indices + np.repeat(group * (rows // groups), np.diff(indptr))).astype(indices.dtype)
+def _grouped(pattern: Pattern, rows: int, groups: int) -> Pattern:
+    """The pattern with each group's columns moved to where its rows of all columns stand."""
+    group = pattern.row_of // max(pattern.shape[0] // groups, 1)
+    indices = pattern.indices + group * (rows // groups)
+    return Pattern(pattern.indptr.astype(np.int64), indices.astype(np.int64), rows)
 
 
-def check_mask(indptr: np.ndarray, indices: np.ndarray, channels: int, kernel, stride, padding, groups) -> None:
-    """ValueError unless the CSR is one of a kernel of this geometry."""
+def check_mask(pattern: Pattern, channels: int, kernel, stride, padding, groups) -> None:
+    """ValueError unless the pattern is that of a kernel of this geometry."""
     check_geometry(kernel, stride, padding, groups)
-    check_channels(len(indptr) - 1, channels // groups, channels, groups)
-    check_columns(indices, channels // groups * int(kernel[0]) * int(kernel[1]))
+    check_channels(pattern.shape[0], channels // groups, channels, groups)
+    columns = channels // groups * int(kernel[0]) * int(kernel[1])
+    if pattern.columns != columns:
+        raise ValueError(f"pattern has {pattern.columns} columns, the kernel {columns}: C / groups kh kw")
 
 
 def cases(generator: np.random.Generator):
@@ -143,11 +144,12 @@ def cases(generator: np.random.Generator):
             mask[o // 2 : o // 2 + 1] = False
             indptr = np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(index)
             indices = np.nonzero(mask)[1].astype(index)
+            pattern = Pattern(indptr, indices, mask.shape[1])
             values = generator.normal(size=len(indices)).astype(dtype)
             ho, wo = check_fit(kernel, stride, padding, (h, w))
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, w, n), (o, ho, wo, n)))
-            yield "convolve", (indptr, indices, values, x, *kernel, *geometry), mask.shape[1]
+            yield "convolve", (pattern, values, x, *kernel, *geometry), mask.shape[1]
             x = np.repeat(x, 2, axis=3)[..., ::2]
-            yield "convolve", (indptr, indices, values, x, *kernel, *geometry), mask.shape[1]
-            yield "input_gradient", (indptr, indices, values, dy, c, h, w, *kernel, *geometry), mask.size
-            yield "weight_gradient", (indptr, indices, dy, x, *kernel, *geometry), max(ho * wo * n, 1)
+            yield "convolve", (pattern, values, x, *kernel, *geometry), mask.shape[1]
+            yield "input_gradient", (pattern, values, dy, c, h, w, *kernel, *geometry), mask.size
+            yield "weight_gradient", (pattern, dy, x, *kernel, *geometry), max(ho * wo * n, 1)

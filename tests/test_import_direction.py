@@ -96,14 +96,15 @@ def test_imports_run_one_way(path):
 
 
 def test_the_core_imports_numpy_and_itself_only():
-    standard = {"collections", "contextlib", "ctypes", "importlib", "math", "operator", "os", "pkgutil", "warnings"}
+    standard = {"collections", "contextlib", "ctypes", "dataclasses", "functools", "importlib", "math", "operator"}
+    standard |= {"os", "pkgutil", "warnings"}
     for path in (ROOT / "_core").glob("*.py*"):
         text = path.read_text(encoding="utf-8")
         modules = {a or b for a, b in re.findall(r"^\s*(?:from (\S+) c?import|c?import (\S+))", text, re.MULTILINE)}
         for module in modules - {"numpy"}:
             first = module.split(".")[0]
             ours = module == "minisparse._core" or module.startswith("minisparse._core.")
-            assert ours or first in standard | {"libc", "cython"}, f"{path.name} imports {module}"
+            assert ours or first in standard | {"libc", "cpython", "cython"}, f"{path.name} imports {module}"
 
 
 @pytest.mark.parametrize("part", ["layers", "optim", "compressed", "loss", "params", "codecs", "data", "model"])

@@ -1,8 +1,12 @@
 """The three products of a sparse weight, against dense products in float64."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from hypothesis import strategies as st
 
 from minisparse._core import BACKEND
 from minisparse._core import spmm as kernel
+from minisparse._core.pattern import Pattern
 
 
 @st.composite
@@ -51,7 +56,7 @@ def assert_within(found, exact, terms, oracle_terms, absolute, dtype):
 def test_matmul_is_the_dense_product(case):
     indptr, indices, values, x, _ = case
     w, absolute = (dense(indptr, indices, v, len(x)) for v in (values, abs(values)))
-    y, longest = kernel.matmul(indptr, indices, values, x), max(np.diff(indptr), default=0)
+    y, longest = kernel.matmul(Pattern(indptr, indices, len(x)), values, x), max(np.diff(indptr), default=0)
     assert_within(y, w @ x.astype(float), longest, longest + len(x), absolute @ abs(x).astype(float), x.dtype)
 
 
@@ -59,7 +64,7 @@ def test_matmul_is_the_dense_product(case):
 def test_rmatmul_is_the_dense_product_with_the_transpose(case):
     indptr, indices, values, x, dy = case
     w, absolute = (dense(indptr, indices, v, len(x)) for v in (values, abs(values)))
-    dx, longest = kernel.rmatmul(indptr, indices, values, dy, len(x)), max(np.bincount(indices), default=0)
+    dx, longest = kernel.rmatmul(Pattern(indptr, indices, len(x)), values, dy), max(np.bincount(indices), default=0)
     assert_within(dx, w.T @ dy.astype(float), longest, longest + len(dy), absolute.T @ abs(dy).astype(float), x.dtype)
 
 
@@ -69,15 +74,16 @@ def test_sampled_is_the_outer_product_at_the_entries(case):
     rows, n = np.repeat(np.arange(len(dy)), np.diff(indptr)), x.shape[1]
     exact = (dy.astype(float) @ x.astype(float).T)[rows, indices]
     absolute = (abs(dy).astype(float) @ abs(x).astype(float).T)[rows, indices]
-    assert_within(kernel.sampled(indptr, indices, dy, x), exact, n, n, absolute, x.dtype)
+    assert_within(kernel.sampled(Pattern(indptr, indices, len(x)), dy, x), exact, n, n, absolute, x.dtype)
 
 
 def test_the_products_agree_with_scipys():
     scipy = pytest.importorskip("scipy.sparse")
     w = scipy.random(40, 60, 0.1, "csr", np.float64, np.random.default_rng(0))
     x, dy = np.random.default_rng(1).normal(size=(60, 20)), np.random.default_rng(2).normal(size=(40, 20))
-    assert_within(kernel.matmul(w.indptr, w.indices, w.data, x), w @ x, 60, 60, abs(w) @ abs(x), x.dtype)
-    assert_within(kernel.rmatmul(w.indptr, w.indices, w.data, dy, 60), w.T @ dy, 40, 40, abs(w).T @ abs(dy), x.dtype)
+    pattern = Pattern(w.indptr, w.indices, 60)
+    assert_within(kernel.matmul(pattern, w.data, x), w @ x, 60, 60, abs(w) @ abs(x), x.dtype)
+    assert_within(kernel.rmatmul(pattern, w.data, dy), w.T @ dy, 40, 40, abs(w).T @ abs(dy), x.dtype)
 
 
 # Operands
@@ -88,11 +94,8 @@ DY = np.ones((3, 2), np.float32)
 
 
 def all_three(indptr=INDPTR, indices=INDICES, values=VALUES, x=X, dy=DY, columns=4):
-    return (
-        kernel.matmul(indptr, indices, values, x),
-        kernel.rmatmul(indptr, indices, values, dy, columns),
-        kernel.sampled(indptr, indices, dy, x),
-    )
+    pattern = Pattern(indptr, indices, columns)
+    return kernel.matmul(pattern, values, x), kernel.rmatmul(pattern, values, dy), kernel.sampled(pattern, dy, x)
 
 
 def strided(array):
@@ -130,6 +133,9 @@ MALFORMED = {
     "index negative": ("indices", np.array([0, -1, 1], np.int32)),
     "indices too few": ("indices", INDICES[:2]),
     "indices a matrix": ("indices", INDICES[None]),
+    "columns negative": ("columns", -1),
+    "columns too few": ("columns", 3),
+    "columns too many": ("columns", 2**31),
 }
 WRONG = {
     "values too few": ("values", VALUES[:2]),
@@ -144,61 +150,119 @@ WRONG = {
     "dy without rows": ("dy", DY[:0]),
     "dy of another batch": ("dy", DY[:, :1]),
     "dy of half precision": ("dy", DY.astype(np.float16)),
-    "columns negative": ("columns", -1),
-    "columns too few": ("columns", 3),
 }
-USES = {
-    "matmul": ("indptr", "indices", "values", "x"),
-    "rmatmul": ("indptr", "indices", "values", "dy", "columns"),
-    "sampled": ("indptr", "indices", "dy", "x"),
-}
-
-
+USES = {"matmul": ("values", "x"), "rmatmul": ("values", "dy"), "sampled": ("dy", "x")}
 FAULTS = [
     (function, fault)
     for function, operands in USES.items()
-    for fault, (operand, _) in (MALFORMED | WRONG).items()
+    for fault, (operand, _) in WRONG.items()
     if operand in operands and (function, fault) != ("rmatmul", "dy of another batch")
 ]
 
 
 @pytest.mark.parametrize(("function", "fault"), FAULTS)
 def test_operands_that_do_not_fit_are_refused(function, fault):
-    operand, value = (MALFORMED | WRONG)[fault]
-    operands = {"indptr": INDPTR, "indices": INDICES, "values": VALUES, "x": X, "dy": DY, "columns": 4, operand: value}
+    operand, value = WRONG[fault]
+    operands = {"values": VALUES, "x": X, "dy": DY, operand: value}
     with pytest.raises(ValueError):
-        getattr(kernel, function)(*(operands[name] for name in USES[function]))
+        getattr(kernel, function)(Pattern(INDPTR, INDICES, 4), *(operands[name] for name in USES[function]))
 
 
-@given(products(), st.data())
-def test_a_random_change_of_the_index_is_refused_or_harmless(case, data):
-    indptr, indices, values, x, dy = case
-    array = data.draw(st.sampled_from([a for a in (indptr, indices) if len(a)]))
-    extremes = [-1, 2**31 - 1, -(2**31)]
-    array[data.draw(st.integers(0, len(array) - 1))] = data.draw(st.integers(-3, 120) | st.sampled_from(extremes))
-    valid = indptr[0] == 0 and indptr[-1] == len(indices) and (np.diff(indptr) >= 0).all()
-    valid = valid and all(0 <= i < len(x) for i in indices)
-    for function, operands in (("matmul", (values, x)), ("rmatmul", (values, dy, len(x))), ("sampled", (dy, x))):
-        call = getattr(kernel, function)
-        if valid:
-            assert np.isfinite(call(indptr, indices, *operands)).all()
+@pytest.mark.parametrize("fault", MALFORMED)
+def test_a_malformed_pattern_is_refused(fault):
+    operand, value = MALFORMED[fault]
+    with pytest.raises(ValueError, match=r"indptr|indices|columns"):
+        Pattern(**({"indptr": INDPTR, "indices": INDICES, "columns": 4} | {operand: value}))
+
+
+def test_what_is_no_pattern_is_refused():
+    fake = SimpleNamespace(indptr=INDPTR, indices=INDICES, columns=4, shape=(3, 4))
+    for function, operands in (("matmul", (VALUES, X)), ("rmatmul", (VALUES, DY)), ("sampled", (DY, X))):
+        with pytest.raises(ValueError, match="expected a Pattern"):
+            getattr(kernel, function)(fake, *operands)
+
+
+def is_valid(indptr, indices, columns):
+    rises = indptr[0] == 0 and indptr[-1] == len(indices) and all(a <= b for a, b in pairwise(indptr))
+    return rises and columns >= 0 and all(0 <= i < columns for i in indices)
+
+
+def corrupt(count):
+    """Patterns with one or two numbers changed: refused, or else harmless in all products."""
+    generator, refused = np.random.default_rng(0), 0
+    extremes = [-1, 2**31 - 1, -(2**31), 2**31, -(2**63), 2**63 - 1]
+    for _ in range(count):
+        o, i, index = *generator.integers(1, 7, 2), generator.choice([np.int32, np.int64])
+        indptr = np.concatenate([[0], np.cumsum(generator.integers(0, 5, o))]).astype(index)
+        indices = generator.integers(0, i, indptr[-1]).astype(index)
+        for array in (indptr, indices)[: generator.integers(1, 3)]:
+            if len(array):
+                value = generator.choice([*range(-2, 30), *extremes])
+                array[generator.integers(len(array))] = np.int64(value).astype(index)
+        values, x, dy = (np.ones(s, np.float32) for s in (len(indices), (i, 17), (o, 17)))
+        if is_valid(indptr.tolist(), indices.tolist(), i):
+            assert all(np.isfinite(r).all() for r in all_three(indptr, indices, values, x, dy, i))
         else:
+            refused += 1
             with pytest.raises(ValueError, match=r"indptr|indices"):
-                call(indptr, indices, *operands)
+                Pattern(indptr, indices, i)
+    assert refused > count / 2
+
+
+def test_random_corruptions_are_refused_or_harmless():
+    corrupt(2_000)
+
+
+@pytest.mark.deep
+def test_many_random_corruptions_are_refused_or_harmless():
+    corrupt(100_000)
+
+
+def test_a_pattern_never_changes():
+    indptr, indices = INDPTR.copy(), INDICES.copy()
+    pattern = Pattern(indptr, indices, 4)
+    indptr[:] = indices[:] = 99
+    for array in (pattern.indptr, pattern.indices, pattern.order, pattern.transpose.indices):
+        with pytest.raises(ValueError):
+            array[0] = 7
+        with pytest.raises(ValueError):
+            array.flags.writeable = True
+    with pytest.raises(AttributeError):
+        pattern.columns = 2
+    for twin in (pickle.loads(pickle.dumps(pattern)), copy.deepcopy(pattern)):
+        assert (twin.indptr == INDPTR).all() and (twin.indices == INDICES).all() and not twin.indices.flags.writeable
+
+
+@given(products())
+def test_the_transpose_has_the_same_entries(case):
+    indptr, indices, values, x, _ = case
+    pattern = Pattern(indptr, indices, len(x))
+    there = dense(pattern.transpose.indptr, pattern.transpose.indices, values[pattern.order], len(indptr) - 1)
+    np.testing.assert_allclose(there.T, dense(indptr, indices, values, len(x)), atol=1e-6)
+    back = pattern.transpose.transpose
+    assert (back.indptr == pattern.indptr).all() and (np.diff(pattern.order) != 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_parts_cover_the_rows_in_order(count):
+    parts = Pattern(np.array([0, 50, 50, 51, 90]), np.zeros(90, np.int64), 1).parts(count)
+    assert parts[0] == 0 and parts[-1] == 4 and len(parts) == count + 1 and (np.diff(parts) >= 0).all()
 
 
 THREADS = """
 import hashlib
 import numpy as np
 from minisparse._core import spmm
+from minisparse._core.pattern import Pattern
 generator = np.random.default_rng(0)
 mask = generator.random((301, 257)) < 0.2
 indptr = np.concatenate([[0], np.cumsum(mask.sum(1))])
 indices, values = np.nonzero(mask)[1], generator.normal(size=mask.sum()).astype(np.float32)
-x, dy = (generator.normal(size=(n, 200)).astype(np.float32) for n in (257, 301))
-results = spmm.matmul(indptr, indices, values, x), spmm.rmatmul(indptr, indices, values, dy, 257)
-results += (spmm.sampled(indptr, indices, dy, x),)
-print(*(hashlib.sha256(r.tobytes()).hexdigest() for r in results))
+pattern = Pattern(indptr, indices, 257)
+for n in (1, 20, 200, 450):
+    x, dy = (generator.normal(size=(rows, n)).astype(np.float32) for rows in (257, 301))
+    results = spmm.matmul(pattern, values, x), spmm.rmatmul(pattern, values, dy), spmm.sampled(pattern, dy, x)
+    print(*(hashlib.sha256(r.tobytes()).hexdigest() for r in results))
 """
 
 

@@ -1,21 +1,22 @@
 """The sparse store: the kept entries as CSR, everything else at its rest value.
 
 rest 0: the others are zero and take no part in any product.
-rest 1: the others are their initial values, regenerated a tile of rows at a time inside the product
-and forgotten again, so that nothing of the size of W is ever held.
+rest 1: the others are their initial values, regenerated a tile at a time inside the product and
+forgotten again, so that nothing of the size of W is ever held.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from minisparse._core import spconv, spmm
+from minisparse._core import regen, spconv, spmm
+from minisparse._core.pattern import Pattern
 from minisparse.stores.base import Store
 from minisparse.stores.convolution import Geometry
 from minisparse.stores.dense import DenseStore
 
 TILE = 1 << 16
-"""Entries regenerated at a time, rounded up to whole rows."""
+"""Entries regenerated at a time where a weight has groups, rounded up to whole rows."""
 
 
 class SparseStore(Store):
@@ -27,6 +28,10 @@ class SparseStore(Store):
     index : (K,) int64, flat places of the kept entries, strictly increasing
     values : (K,) float32 or float64
     rest : Init, the value of all other entries
+
+    Attributes
+    ----------
+    pattern : the places of the entries in the matrix (O, I)
     """
 
     def __init__(self, shape: tuple[int, ...], index: np.ndarray, values: np.ndarray, rest):
@@ -37,9 +42,9 @@ class SparseStore(Store):
             raise ValueError(f"index ({len(index)}) and values ({len(values)}) must have one length")
         if len(index) and (index[0] < 0 or index[-1] >= np.prod(shape) or (np.diff(index) <= 0).any()):
             raise ValueError(f"index must increase strictly within [0, {np.prod(shape)})")
-        width = np.int32 if max(len(index), self.columns) < 2**31 else np.int64
-        self.indptr = np.searchsorted(index, np.arange(self.rows + 1) * self.columns).astype(width)
-        self.indices = (index % max(self.columns, 1)).astype(width)
+        indptr = np.searchsorted(index, np.arange(self.rows + 1) * self.columns)
+        self.pattern = Pattern(indptr, index.astype(np.int64) % max(self.columns, 1), self.columns)
+        self._grouped_patterns: dict[int, Pattern] = {}
         self.values = values
         self.grad = np.zeros_like(values)
         self.rest = rest
@@ -60,8 +65,8 @@ class SparseStore(Store):
     @property
     def index(self) -> np.ndarray:
         """Flat places of the kept entries: (K,) int64."""
-        row = np.repeat(np.arange(self.rows), np.diff(self.indptr))
-        return row * self.columns + self.indices
+        row = np.repeat(np.arange(self.rows), np.diff(self.pattern.indptr))
+        return row * self.columns + self.pattern.indices
 
     @property
     def mask(self) -> np.ndarray:
@@ -81,7 +86,9 @@ class SparseStore(Store):
 
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         if self.rest.is_zero:
-            return spmm.matmul(self.indptr, self._grouped(groups), self.values, x)
+            return spmm.matmul(self._grouped(groups), self.values, x)
+        if groups == 1:
+            return regen.matmul(*self._weight(), x)
         y = np.empty((self.rows, x.shape[1]), x.dtype)
         for rows, columns in self._tiles(groups):
             np.matmul(self._tile(rows.start, rows.stop), x[columns], out=y[rows])
@@ -89,46 +96,51 @@ class SparseStore(Store):
 
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         if self.rest.is_zero:
-            return spmm.rmatmul(self.indptr, self._grouped(groups), self.values, dy, groups * self.columns)
+            return spmm.rmatmul(self._grouped(groups), self.values, dy)
+        if groups == 1:
+            return regen.rmatmul(*self._weight(), dy)
         dx = np.zeros((groups * self.columns, dy.shape[1]), dy.dtype)
         for rows, columns in self._tiles(groups):
             dx[columns] += self._tile(rows.start, rows.stop).T @ dy[rows]
         return dx
 
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
-        self.grad += spmm.sampled(self.indptr, self._grouped(groups), dy, x)
+        self.grad += spmm.sampled(self._grouped(groups), dy, x)
 
     def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
         if not (self.rest.is_zero and geometry.fits_kernels(self.values, x)):
             return super().convolve(x, geometry)
-        return spconv.convolve(self.indptr, self.indices, self.values, x, *_settings(geometry))
+        return spconv.convolve(self.pattern, self.values, x, *_settings(geometry))
 
     def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
         if not (self.rest.is_zero and geometry.fits_kernels(self.values, dy)):
             return super().rconvolve(dy, geometry, shape)
-        return spconv.input_gradient(
-            self.indptr, self.indices, self.values, dy, *shape[:3], *_settings(geometry)
-        )
+        return spconv.input_gradient(self.pattern, self.values, dy, *shape[:3], *_settings(geometry))
 
     def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
         if not geometry.fits_kernels(self.values, dy, x):
             return super().accumulate_convolution(dy, x, geometry)
-        self.grad += spconv.weight_gradient(self.indptr, self.indices, dy, x, *_settings(geometry))
+        self.grad += spconv.weight_gradient(self.pattern, dy, x, *_settings(geometry))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
         self.grad += gradient.reshape(-1)[self.index]
 
     def memory(self) -> dict[str, int]:
-        index = self.indptr.nbytes + self.indices.nbytes
+        index = sum(pattern.nbytes for pattern in (self.pattern, *self._grouped_patterns.values()))
         return {"values": self.values.nbytes, "index": index, "grad": self.grad.nbytes}
+
+    def _weight(self) -> tuple:
+        rest = self.rest
+        return rest.kind, rest.key, rest.scale, rest.factor, self.pattern, self.values
 
     def _tile(self, first: int, last: int) -> np.ndarray:
         """Rows first to last - 1, the kept entries laid over regenerated ones."""
         rest = self.rest.range(first * self.columns, last * self.columns)
         tile = rest.astype(self.values.dtype, copy=False).reshape(last - first, self.columns)
-        entries = slice(self.indptr[first], self.indptr[last])
-        row = np.repeat(np.arange(last - first), np.diff(self.indptr[first : last + 1]))
-        tile[row, self.indices[entries]] = self.values[entries]
+        indptr, indices = self.pattern.indptr, self.pattern.indices
+        entries = slice(indptr[first], indptr[last])
+        row = np.repeat(np.arange(last - first), np.diff(indptr[first : last + 1]))
+        tile[row, indices[entries]] = self.values[entries]
         return tile
 
     def _tiles(self, groups: int) -> Iterator[tuple[slice, slice]]:
@@ -139,13 +151,16 @@ class SparseStore(Store):
             for first in range(group * per_group, (group + 1) * per_group, step):
                 yield slice(first, min(first + step, (group + 1) * per_group)), columns
 
-    def _grouped(self, groups: int) -> np.ndarray:
-        """Column indices into an operand of groups * I rows."""
+    def _grouped(self, groups: int) -> Pattern:
+        """The pattern as it meets an operand of groups * I rows."""
         if groups == 1:
-            return self.indices
-        group = np.arange(self.rows) // (self.rows // groups)
-        offset = np.repeat(group * self.columns, np.diff(self.indptr))
-        return (self.indices + offset).astype(self.indices.dtype)
+            return self.pattern
+        if groups not in self._grouped_patterns:
+            group = np.arange(self.rows) // (self.rows // groups)
+            offset = np.repeat(group * self.columns, np.diff(self.pattern.indptr))
+            indptr, indices = self.pattern.indptr.astype(np.int64), self.pattern.indices + offset
+            self._grouped_patterns[groups] = Pattern(indptr, indices, groups * self.columns)
+        return self._grouped_patterns[groups]
 
 
 def _settings(geometry: Geometry) -> tuple[int, ...]:

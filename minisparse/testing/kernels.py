@@ -7,8 +7,9 @@ either to the bit or, where a case names the number n of terms of its longest su
 
 since each of the two is off by at most n u / (1 - n u) * sum |terms|, u = eps / 2 (N. Higham, Accuracy and
 Stability of Numerical Algorithms, 2002, eq. 3.5). The sum of the terms' absolute values is the twin itself
-on absolute values in float64. Operands stay as they were, and a call that one of them refuses is refused by the
-other with an exception of the same type.
+on absolute values in float64, or `magnitudes(function, *arguments)` of the twin's module where terms arise
+inside. Operands stay as they were, and a call that one of them refuses is refused by the other with an exception
+of the same type.
 """
 
 import inspect
@@ -72,12 +73,12 @@ def _twin(name: str) -> ModuleType:
 
 
 def _public(module: ModuleType) -> dict[str, Callable]:
-    """Functions defined in this module, but for `cases` and the checks that the two share."""
+    """Functions defined in this module, but for `cases`, `magnitudes` and the checks that the two share."""
     return {
         name: value
         for name, value in vars(module).items()
         if callable(value) and getattr(value, "__module__", None) == module.__name__ and not inspect.isclass(value)
-        if not name.startswith(("_", "check")) and name != "cases"
+        if not name.startswith(("_", "check")) and name not in ("cases", "magnitudes")
     }
 
 
@@ -100,8 +101,14 @@ def _check_case(ours: Callable, theirs: Callable, arguments: tuple, terms: int |
     if isinstance(expected, Exception) or isinstance(found, Exception):
         _expect(type(expected) is type(found), f"{where}: compiled gives {found!r}, twin {expected!r}")
         return
-    bound = None if terms is None else theirs(*_map(_absolute, arguments))
+    bound = None if terms is None else _magnitudes(theirs, arguments)
     _compare(found, expected, bound, terms, where)
+
+
+def _magnitudes(theirs: Callable, arguments: tuple) -> Any:
+    """sum |terms|: the twin on absolute values, or what its module's `magnitudes` says."""
+    own = getattr(import_module(theirs.__module__), "magnitudes", None)
+    return own(theirs.__name__, *arguments) if own else theirs(*_map(_absolute, arguments))
 
 
 def _outcome(function: Callable, arguments: tuple, where: str) -> Any:

@@ -21,7 +21,7 @@ def test_compiled_and_twin_agree(name):
 
 
 def test_there_are_kernels():
-    assert {"rng", "spmm", "topk"} <= set(kernel_names())
+    assert {"regen", "rng", "spmm", "topk"} <= set(kernel_names())
 
 
 def test_a_pyx_without_a_twin_is_refused():
