@@ -19,7 +19,7 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("MINISPARSE_DEBUG") == "1"
 SANITIZE = os.environ.get("MINISPARSE_SANITIZE") == "1"
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
 PORTABLE = os.environ.get("MINISPARSE_PORTABLE") == "1"
 
 DIRECTIVES = {
