@@ -5,7 +5,7 @@ values: the checkpoint writes it as it is. Weight decay pulls towards the rest v
 at rest with no gradient stays there to the bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -38,9 +38,17 @@ class Optimizer:
 
     def forget(self, name: str, mask: np.ndarray) -> None:
         """Zero the state of the entries off the mask."""
-        for slot, array in self.state.items():
-            if slot.partition("/")[2] == name and array.shape == mask.shape:
-                array[~mask] = 0
+        for slot in self._slots(name):
+            if self.state[slot].shape == mask.shape:
+                self.state[slot][~mask] = 0
+
+    def rearrange(self, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Bring the state of a parameter whose store has changed into its new shape."""
+        for slot in self._slots(name):
+            self.state[slot] = change(self.state[slot])
+
+    def _slots(self, name: str) -> list[str]:
+        return [slot for slot in self.state if slot.partition("/")[2] == name]
 
     def _slot(self, slot: str, name: str, like: np.ndarray) -> np.ndarray:
         key = f"{slot}/{name}"
