@@ -15,17 +15,17 @@ TRAINING = {
 }
 
 
-def espn(network: str, density: float, **settings) -> Recipe:
-    return Recipe({"name": "espn", "density": density, **settings}, TRAINING[network], standardised=True)
+def espn(method: str, network: str, density: float) -> Recipe:
+    return Recipe({"name": method, "density": density}, TRAINING[network], standardised=True)
 
 
 def _finetune(network: str, density: float, accept: float | None, below_snip: bool) -> Row:
     against = (f"snip/{network}/{density}", 0.0) if below_snip else None
-    return Row(f"espn/{network}/{density}", None, espn(network, density), accept, against)
+    return Row(f"espn/{network}/{density}", None, espn("espn", network, density), accept, against)
 
 
 def _rewind(network: str, density: float) -> Row:
-    return Row(f"espn/{network}/{density}/rewind", None, espn(network, density, variant="rewind"), seeds=3)
+    return Row(f"espn-rewind/{network}/{density}", None, espn("espn-rewind", network, density), seeds=3)
 
 
 ROWS = (

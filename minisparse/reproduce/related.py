@@ -13,15 +13,16 @@ NETWORKS = ("lenet-300-100", "lenet-5-caffe")
 DENSITIES = (0.05, 0.02, 0.01)
 METHODS = {
     "random": {"name": "random"},
-    "magnitude-at-init": {"name": "magnitude-at-init"},
+    "magnitude-init": {"name": "magnitude-init"},
     "snip": {"name": "snip"},
     "iterative-snip": {"name": "iterative-snip"},
     "force": {"name": "force"},
     "grasp": {"name": "grasp"},
-    "magnitude": {"name": "magnitude", "begin": 0.5, "end": 0.5},
-    "gradual-magnitude": {"name": "magnitude", "begin": 0.1, "end": 0.6},
-    "lottery-ticket": {"name": "lottery-ticket"},
+    "prune-retrain": {"name": "prune-retrain"},
+    "magnitude": {"name": "magnitude", "begin": 0.1, "end": 0.6},
+    "lottery": {"name": "lottery", "rounds": 5},
     "espn": {"name": "espn"},
+    "espn-rewind": {"name": "espn-rewind"},
     "dropback": {"name": "dropback"},
 }
 """Name in a row's key -> the method and its settings, density apart."""
@@ -34,8 +35,8 @@ def _baseline(method: str, network: str, density: float) -> Row:
     settings = {key: value for key, value in METHODS[method].items() if key != "name"}
     if method == "dropback":
         recipe = dropback.dropback(density)
-    elif method == "espn":
-        recipe = espn.espn(network, density)
+    elif method.startswith("espn"):
+        recipe = espn.espn(method, network, density)
     else:
         recipe = on_mnist(METHODS[method]["name"], network, density=density, **settings)
     return Row(f"{method}/{network}/{density}", recipe=recipe, seeds=5 if network == "lenet-300-100" else 3)
@@ -60,7 +61,7 @@ def _cifar(network: str, width: float, densities: tuple[float, ...]):
     yield row("dense", 1, CIFAR, name="dense")
     for density in densities:
         yield row("dropback", density, dropback.CIFAR, name="dropback")
-        for method in ("snip", "espn", "gradual-magnitude"):
+        for method in ("snip", "espn", "magnitude"):
             yield row(method, density, CIFAR, **METHODS[method])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minisparse.fileformat import write_atomically
-from minisparse.reproduce.rows import Row
+from minisparse.reproduce.rows import Recipe, Row
 
 PACKAGE = Path(__file__).parents[1]
 DOCS = PACKAGE.parent / "docs"
@@ -43,7 +43,7 @@ def load(row: Row, place: Path) -> list[dict[str, Any]]:
     if row.recipe is None or not file.exists():
         return []
     content = json.loads(file.read_text(encoding="utf-8"))
-    return content["runs"] if content["recipe"] == _plain(row.recipe.config()) else []
+    return content["runs"] if _same(row.recipe, content["recipe"]) else []
 
 
 def save(row: Row, runs: list[dict[str, Any]], place: Path) -> None:
@@ -60,5 +60,9 @@ def save(row: Row, runs: list[dict[str, Any]], place: Path) -> None:
     write_atomically(path(row, place), (json.dumps(content, indent=1) + "\n").encode())
 
 
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+def _same(recipe: Recipe, config: dict[str, Any]) -> bool:
+    """Whether a recorded recipe trains as this one does; a setting that is newer than it had its default."""
+    try:
+        return Recipe.from_config(config).config() == recipe.config()
+    except ValueError:
+        return False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from minisparse.methods import Method
 from minisparse.run import TrainSettings
-from minisparse.settings import to_config
+from minisparse.settings import from_config, to_config
 
 MARKS = ("verified", "recalled", "pilot")
 """How a paper's figure is known: read in the paper or its code; from memory; from a small run of ours."""
@@ -57,10 +58,15 @@ class Recipe:
     standardised: bool = False
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values; two recipes with equal ones give equal runs."""
-        training = to_config(self.training)
-        del training["seed"]
-        return {**vars(self), "training": training}
+        """Plain JSON values, defaults included; two recipes with equal ones give equal runs."""
+        training = to_config(replace(self.training, seed=0))
+        method = json.loads(json.dumps(Method.from_config(self.method).config()))
+        return {**vars(self), "method": method, "training": training}
+
+    @staticmethod
+    def from_config(config: dict[str, Any]) -> Recipe:
+        """ValueError if it describes no recipe of today."""
+        return from_config(Recipe, {**config, "training": from_config(TrainSettings, config["training"])})
 
 
 @dataclass(frozen=True)
