@@ -29,6 +29,7 @@ METHODS = {
 CIFAR = TrainSettings(epochs=15, batch=64, lr=0.1, schedule="cosine", momentum=0.9, weight_decay=5e-4, augment=True)
 VGG, RESNET = ("vgg16", 0.25), ("resnet-20", 0.5)
 """Widths at which a run takes less than 20 minutes on two cores."""
+FLOOR = "every layer keeps at least one weight, where one global cut could empty it"
 
 
 def _baseline(method: str, network: str, density: float) -> Row:
@@ -53,16 +54,16 @@ def _table(declared: set[str]):
 
 
 def _cifar(network: str, width: float, densities: tuple[float, ...]):
-    def row(method: str, density: float, training: TrainSettings, **settings) -> Row:
+    def row(method: str, density: float, training: TrainSettings, deviation: str = "", **settings) -> Row:
         amount = {} if method == "dense" else {"density": density}
         recipe = Recipe({**settings, **amount}, training, data="cifar10", width=width)
-        return Row(f"{method}/{network}/{density}", recipe=recipe, seeds=1)
+        return Row(f"{method}/{network}/{density}", recipe=recipe, seeds=1, deviation=deviation)
 
     yield row("dense", 1, CIFAR, name="dense")
     for density in densities:
         yield row("dropback", density, dropback.CIFAR, name="dropback")
         for method in ("snip", "espn", "magnitude"):
-            yield row(method, density, CIFAR, **METHODS[method])
+            yield row(method, density, CIFAR, FLOOR, floor=1, **METHODS[method])
 
 
 def _surgery():

@@ -127,9 +127,12 @@ def _section(rows: tuple[Row, ...], runs: Runs) -> str:
     ran = [outcome for outcome in outcomes if outcome.row.recipe]
     quoted = [outcome.row for outcome in outcomes if not outcome.row.recipe]
     text = Report([outcome.long_line() for outcome in ran], {}).markdown() + "\n"
-    remarks = [f"* {o.row.key}: {remark}." for o in ran for remark in (o.row.reason, o.row.deviation) if remark]
+    remarks: dict[str, list[str]] = {}
+    for row in (outcome.row for outcome in ran):
+        for remark in filter(None, (row.reason, row.deviation)):
+            remarks.setdefault(remark, []).append(row.key)
     if remarks:
-        text += "\n" + "\n".join(remarks) + "\n"
+        text += "\n" + "\n".join(f"* {', '.join(keys)}: {remark}." for remark, keys in remarks.items()) + "\n"
     if quoted:
         table = [{"quoted": row.key, "paper": str(row.paper or "-"), "not run": row.reason} for row in quoted]
         text += "\n" + Report(table, {}).markdown() + "\n"

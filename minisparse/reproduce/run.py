@@ -107,14 +107,15 @@ def machine() -> str:
     facts = describe(Peers(()))
     threads = os.environ.get("MINISPARSE_NUM_THREADS", facts["cores"])
     return (
-        f"{facts['processor']}, {threads} threads, {facts['system']}, Python {facts['python']}, "
+        f"{facts['processor']}, threads: {threads}, {facts['system']}, Python {facts['python']}, "
         f"NumPy {facts['numpy']}, minisparse {facts['minisparse']}, {facts['kernels']} kernels"
     )
 
 
 def quick(recipe: Recipe) -> Recipe:
-    """Two epochs of small batches."""
-    return replace(recipe, training=replace(recipe.training, epochs=2, batch=min(recipe.training.batch, 20)))
+    """Two epochs of small batches, so slow that every network stands it."""
+    batch, lr = min(recipe.training.batch, 20), min(recipe.training.lr, 0.01)
+    return replace(recipe, training=replace(recipe.training, epochs=2, batch=batch, lr=lr))
 
 
 def small_data(name: str, seed: int) -> Dataset:
