@@ -35,6 +35,10 @@ DIRECTIVES = {
 }
 
 
+FOLDERS = {"minisparse._core": "_core", "minisparse.datasets": "datasets", "minisparse.results": "docs/results"}
+"""What stands beside the package in a checkout, and inside it where it is installed."""
+
+
 class BuildWithWhatTheCompilerHas(build_ext):
     """Adds each optional flag only where a one-line program compiles and links with it."""
 
@@ -71,9 +75,13 @@ def kernels():
 
 
 setup(
-    packages=[*find_packages(include=["minisparse", "minisparse.*"]), "minisparse._core", "minisparse.datasets"],
-    package_dir={"minisparse._core": "_core", "minisparse.datasets": "datasets"},
-    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxi", "*.h"]},
+    packages=[*find_packages(include=["minisparse", "minisparse.*"]), *FOLDERS],
+    package_dir=FOLDERS,
+    package_data={
+        "minisparse.datasets": ["*.md", "*/*"],
+        "minisparse._core": ["*.pyx", "*.pxi", "*.h"],
+        "minisparse.results": ["*.json"],
+    },
     include_package_data=False,  # what stands above, and no more
     # force: a change of flavour changes the C code of a source that has not changed
     ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=True),

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from minisparse._core.relu_ref import FLOATS
+
 
 def maximum(x: np.ndarray, kernel: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """y, eq. 1, and winner, int32 of its shape.
 
     Parameters
     ----------
-    x : float32 or float64; complex (a gradient check's), of which the real part decides
+    x : float32 or float64; complex (a complex step's), of which the real part decides
     kernel, stride : k and s, >= 1
 
     Raises
@@ -64,7 +66,7 @@ def _taps(x: np.ndarray, kernel: int, stride: int, height: int, width: int) -> I
 
 def check_window(x: np.ndarray, kernel: int, stride: int) -> tuple[int, int, int, int]:
     """kernel, stride, Ho and Wo, or ValueError."""
-    if x.ndim != 4 or x.dtype not in (np.float32, np.float64, np.complex128):
+    if x.ndim != 4 or x.dtype not in FLOATS:
         raise ValueError(f"x is {x.dtype} {x.shape}, expected float32 or float64 (C, H, W, N)")
     return check_image(kernel, stride, *x.shape[1:3])
 
@@ -81,7 +83,7 @@ def check_winner(dy: np.ndarray, winner: np.ndarray, kernel: int, stride: int, h
     """kernel, stride, H and W as integers, or ValueError."""
     height, width = operator.index(height), operator.index(width)
     kernel, stride, *size = check_image(kernel, stride, height, width)
-    if dy.ndim != 4 or dy.dtype not in (np.float32, np.float64, np.complex128) or list(dy.shape[1:3]) != size:
+    if dy.ndim != 4 or dy.dtype not in FLOATS or list(dy.shape[1:3]) != size:
         raise ValueError(f"dy is {dy.dtype} {dy.shape}, expected float32 or float64 (C, {size[0]}, {size[1]}, N)")
     if winner.dtype != np.int32 or winner.shape != dy.shape:
         raise ValueError(f"winner is {winner.dtype} {winner.shape}, expected int32 {dy.shape}")

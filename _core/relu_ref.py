@@ -8,13 +8,16 @@ What was positive is read off y, which the layer above keeps anyway, so that for
 
 import numpy as np
 
+FLOATS = np.float32, np.float64, np.complex64, np.complex128
+"""What layers compute with; complex where a derivative is taken by a complex step."""
+
 
 def forward(x: np.ndarray) -> np.ndarray:
     """y, eq. 1: contiguous.
 
     Parameters
     ----------
-    x : float32 or float64; complex (a gradient check's), of which the real part decides
+    x : float32 or float64; complex (a complex step's), of which the real part decides
 
     Raises
     ------
@@ -38,7 +41,7 @@ def backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def check_float(x: np.ndarray) -> None:
     """ValueError unless x is of a dtype that the layers compute with."""
-    if x.dtype not in (np.float32, np.float64, np.complex128):
+    if x.dtype not in FLOATS:
         raise ValueError(f"x is {x.dtype}, expected float32 or float64")
 
 

@@ -5,7 +5,7 @@ values: the checkpoint writes it as it is. Weight decay pulls towards the rest v
 at rest with no gradient stays there to the bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -29,17 +29,28 @@ class Optimizer:
         """One step of every parameter."""
         for name, p in parameters.items():
             at_rest = not self.weight_decay or p.store.rest.is_zero
-            self.update(name, p.store.values, p.store.grad, None if at_rest else p.store.rest_values(), lr)
+            rest = None if at_rest else p.store.rest_values()
+            self.update(name, p.store.values, p.store.grad, lr, self.weight_decay, rest)
 
-    def update(self, name: str, w: np.ndarray, g: np.ndarray, rest: np.ndarray | None, lr: float) -> None:
-        """One step of one parameter, and of its state; rest None is zero, or not needed."""
+    def update(
+        self, name: str, w: np.ndarray, g: np.ndarray, lr: float, decay: float = 0.0, rest: np.ndarray | None = None
+    ) -> None:
+        """One step of one array, in place, and of its state; `decay` pulls towards `rest`, None for zero."""
         raise TypeError(f"{type(self).__name__} defines no update")
 
     def forget(self, name: str, mask: np.ndarray) -> None:
         """Zero the state of the entries off the mask."""
-        for slot, array in self.state.items():
-            if slot.partition("/")[2] == name and array.shape == mask.shape:
-                array[~mask] = 0
+        for slot in self._slots(name):
+            if self.state[slot].shape == mask.shape:
+                self.state[slot][~mask] = 0
+
+    def rearrange(self, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Bring the state of a parameter whose store has changed into its new shape."""
+        for slot in self._slots(name):
+            self.state[slot] = change(self.state[slot])
+
+    def _slots(self, name: str) -> list[str]:
+        return [slot for slot in self.state if slot.partition("/")[2] == name]
 
     def _slot(self, slot: str, name: str, like: np.ndarray) -> np.ndarray:
         key = f"{slot}/{name}"
@@ -61,9 +72,9 @@ class SGD(Optimizer):
             raise ValueError("nesterov=True needs momentum > 0")
         self.nesterov = nesterov
 
-    def update(self, name, w, g, rest, lr):
+    def update(self, name, w, g, lr, decay=0.0, rest=None):
         v = self._slot("velocity", name, w) if self.momentum else None
-        kernel.sgd(w, g, rest, v, lr, self.weight_decay, self.momentum, self.nesterov)
+        kernel.sgd(w, g, rest, v, lr, decay, self.momentum, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -85,9 +96,9 @@ class Adam(Optimizer):
         self.state["t"] += 1
         super().step(parameters, lr)
 
-    def update(self, name, w, g, rest, lr):
+    def update(self, name, w, g, lr, decay=0.0, rest=None):
         m, v, t = self._slot("mean", name, w), self._slot("square", name, w), int(self.state["t"][0])
-        kernel.adam(w, g, rest, m, v, lr, self.weight_decay, self.betas, self.eps, t)
+        kernel.adam(w, g, rest, m, v, lr, decay, self.betas, self.eps, t)
 
 
 def _at_least_zero(name: str, value: float) -> float:
