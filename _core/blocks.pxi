@@ -9,7 +9,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import math
 import os
@@ -32,6 +32,7 @@ ctypedef fused vector:
 cdef enum:
     LINE = 64     # bytes of a vector
     PIXEL = 128   # bytes of a packed pixel
+    SLACK = 128   # bytes that may be read after the last one
     AHEAD = 8     # pixels fetched before they are copied
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient

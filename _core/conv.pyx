@@ -23,7 +23,8 @@ include "multiply.pxi"
 include "outer.pxi"
 
 cdef enum:
-    CHUNK = 1 << 18    # bytes of packed input under four pixels that stay near the processor
+    NEAR = 20 << 10   # bytes of weights in the nearest cache
+    CHUNK = 448 << 10  # bytes of packed input in the next
 
 
 def convolve(w, x, stride, padding, groups):
@@ -36,8 +37,10 @@ def convolve(w, x, stride, padding, groups):
         return spconv.convolve(*_every_entry(w), x, w.shape[2], w.shape[3], stride, padding, groups)
     y = empty((len(w), *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
-    at = forward_offsets(w.shape, x, plan)
-    multiply(w.reshape(len(w), len(at)), at, x, y, plan)
+    at = forward_offsets(w.shape, x, plan).reshape(w.shape[1:])
+    places = np.arange(at.size).reshape(at.shape)
+    down, right = (np.arange(k) - padding for k in w.shape[2:])
+    multiply(w, places, at, at.size, len(w), down, right, x, y, plan)
     return y
 
 
@@ -61,9 +64,10 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
             down, right = (r + padding - u) // stride - plan.top, (q + padding - v) // stride - plan.left
             o = np.arange(len(w))[:, None, None]
             table = (down[:, None] * len(w) + o) * plan.width + right
-            part = w[:, :, u[:, None], v].swapaxes(0, 1)
-            at = offsets32(table, plan, dy)
-            multiply(part.reshape(channels, len(at)), at, dy, dx[:, r::stride, q::stride], plan)
+            at = offsets32(table, plan, dy).reshape(table.shape)
+            places = o * w[0].size + u[:, None] * kernel[1] + v
+            multiply(w, places, at, kernel[0] * kernel[1], channels, down + plan.top, right + plan.left, dy,
+                     dx[:, r::stride, q::stride], plan)
     return dx
 
 
@@ -96,16 +100,42 @@ def _every_entry(w):
     return Pattern(indptr, indices, columns), w.reshape(-1)
 
 
-cdef multiply(w, at, x, y, Plan plan):
-    """y[o, a, b] = sum_k w[o, k] x[at[k] from (a, b)]."""
+cdef multiply(w, places, at, by_output, outputs, down, right, x, y, Plan plan):
+    """y[o, a, b] = sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; the k come as (channels, rows, columns)."""
     if not y.size:
         return
-    outputs, taps = w.shape
-    packed = np.zeros((-(-outputs // 3) * 3, taps), w.dtype)
-    packed[:outputs] = w
-    packed = np.ascontiguousarray(packed.reshape(len(packed) // 3, 3, taps).swapaxes(1, 2))
-    # taps run over channels before all else: a chunk of them is a band of channels, at least one
-    chunk = max(1, CHUNK // (max(plan.span, 1) * (4 + plan.width - y.shape[2]) * PIXEL))
-    chunk = max(1, min(taps, chunk * taps // max(x.shape[0], 1)))
+    channels, taps = len(at), at[:1].size
+    chunk = max(1, NEAR // (max(taps, 1) * OUTPUTS * w.itemsize))
+    row = plan.stride * plan.width * PIXEL
+    chunk = max(1, min(chunk, CHUNK // (max(plan.span, 1) * row), channels))
+    chunk = -(-channels // -(-channels // chunk)) if channels else 1
+    step = max(1, min((CHUNK // (chunk * row) - plan.span) // plan.stride + 1, y.shape[1]))
     blocks, band = bands_of(y)
-    _multiply(at, packed, with_contiguous_batch(x), y, plan, blocks, band, chunk)
+    places, at = in_chunks(places, chunk), in_chunks(at, chunk)
+    whole = outputs // OUTPUTS * OUTPUTS
+    packed = np.empty((whole + (panel_width(outputs - whole) if whole < outputs else 0)) * len(at), w.dtype)
+    if w.size and packed.size:
+        _panels(np.ascontiguousarray(w).reshape(-1), places, by_output, outputs, packed)
+    _multiply(at, down.astype(np.int32), right.astype(np.int32), channels, chunk, packed, with_contiguous_batch(x), y, plan, blocks, min(band, y.shape[1]), step)
+
+
+cdef in_chunks(table, chunk):
+    """(channels, rows, columns) -> the same in the order (chunk of channels, row, column, channel)."""
+    parts = [table[c:c + chunk].transpose(1, 2, 0).reshape(-1) for c in range(0, len(table), chunk)]
+    return np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, np.int32)
+
+
+def _panels(const floating[::1] w, const int32_t[::1] places, int64_t by_output, int64_t outputs,
+            floating[::1] packed):
+    """packed[panel, k, o] = w[by_output o + places[k]], zero for outputs that are not there."""
+    cdef int64_t panel, i, k, o, wide, taps = places.shape[0]
+    cdef floating* to
+    cdef const floating* from_
+    for panel in prange((outputs + OUTPUTS - 1) // OUTPUTS, schedule="static", nogil=True):
+        o = panel * OUTPUTS
+        wide = panel_width(outputs - o)
+        to = &packed[0] + o * taps
+        from_ = &w[0] + o * by_output
+        for k in range(taps):
+            for i in range(wide):
+                to[wide * k + i] = from_[i * by_output + places[k]] if o + i < outputs else 0
