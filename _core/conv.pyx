@@ -25,6 +25,7 @@ include "outer.pxi"
 cdef enum:
     NEAR = 20 << 10   # bytes of weights in the nearest cache
     CHUNK = 448 << 10  # bytes of packed input in the next
+    PIXELS = 64        # of dy transposed at a time
 
 
 def convolve(w, x, stride, padding, groups):
@@ -84,13 +85,36 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups)
         pattern, _ = _every_entry(np.broadcast_to(x.dtype.type(0), shape))
         return spconv.weight_gradient(pattern, dy, x, *kernel, stride, padding, groups).reshape(shape)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
-    at = forward_offsets(shape, x, plan)
-    rows, tasks, parts = parts_of(dy, x, len(dy) * len(at), plan)
-    partial = np.zeros((parts, *shape), dy.dtype)
-    if partial.size and dy.size:
-        _outer(at, with_contiguous_batch(dy), with_contiguous_batch(x), partial.reshape(parts, len(dy), -1), plan,
-               rows, tasks)
-    return partial.sum(axis=0) if parts > 1 else partial[0]
+    dw = np.zeros(shape, dy.dtype)
+    if not dw.size or not dy.size:
+        return dw
+    at = forward_offsets(shape, x, plan).reshape(shape[1:])
+    places = in_chunks(np.arange(at.size).reshape(at.shape), TILE)
+    tiles = -(-at.size // TILE)
+    order = places[np.minimum(np.arange(tiles * TILE), at.size - 1)]  # the last tap stands in for those not there
+    rows = max(1, min(PIXELS // dy.shape[2], dy.shape[1]))
+    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
+    panels = -(-len(dy) * dy.itemsize // PIXEL)
+    size = tiles * TILE * PIXEL // dy.itemsize
+    parts = max(1, min(tasks, PARTS, (1 << 22) // (panels * size)))
+    groups = min(panels, -(-2 * (os.cpu_count() or 1) // parts))
+    partial = np.empty((parts, panels, size), dy.dtype)
+    _outer(at.reshape(-1)[order].reshape(tiles, TILE), _fields(order, shape, x, dy, stride, padding),
+           with_contiguous_batch(dy), with_contiguous_batch(x), partial, plan, rows, tasks, groups)
+    _collect(partial, places, dw.reshape(len(dw), -1))
+    return dw
+
+
+cdef _fields(order, shape, x, dy, stride, padding):
+    """(tiles, 4): the output rows [top, bottom) and columns [left, right) whose input some tap of a tile has."""
+    fields = []
+    for axis in 1, 2:
+        tap = np.unravel_index(order, shape[1:])[axis].reshape(-1, TILE) - padding
+        begin = -(tap.max(axis=1) // stride)
+        end = (x.shape[axis] - 1 - tap.min(axis=1)) // stride + 1
+        begin = np.clip(begin, 0, dy.shape[axis])
+        fields += [begin, np.maximum(np.minimum(end, dy.shape[axis]), begin)]
+    return np.stack(fields, axis=1)
 
 
 def _every_entry(w):
