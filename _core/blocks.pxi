@@ -23,6 +23,8 @@ cdef extern from "wide.h" nogil:
     vf64 splat64(const void*, int64_t)
     float sum32(vf32)
     double sum64(vf64)
+    void transpose32(const char*, int64_t, char*, int64_t)
+    void transpose64(const char*, int64_t, char*, int64_t)
     void prefetch(const void*)
 
 ctypedef fused vector:

@@ -5,7 +5,6 @@
 
 cdef enum:
     TILE = 8  # taps
-    SOON = 2  # pixels fetched before they are transposed
 
 
 cdef struct Tiles:
@@ -21,6 +20,7 @@ def _outer(const int32_t[:, ::1] at, const int64_t[:, ::1] fields, const floatin
     cdef int64_t job, failed = 0
     cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t turned = rows * target.width * PIXEL * (PIXEL // sizeof(floating))
+    cdef int64_t strips = (LINE // sizeof(floating)) * (rows * target.width + 1) * PIXEL
     cdef char* memory = NULL
     cdef Tiles tiles
     tiles.at, tiles.fields, tiles.count = &at[0, 0], &fields[0, 0], at.shape[0]
@@ -32,7 +32,7 @@ def _outer(const int32_t[:, ::1] at, const int64_t[:, ::1] fields, const floatin
     cdef Image* to = &target
     # as above; a job adds to panels of its own, of its part of `partial`
     with nogil, parallel():
-        memory = <char*>malloc(size + turned + LINE)
+        memory = <char*>malloc(size + turned + strips + LINE)
         for job in prange(tiles.parts * groups, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
@@ -54,6 +54,7 @@ cdef void outer_part(vector* packed, int64_t size, Tiles* tiles, Image* dy, Imag
     cdef int64_t row = row_bytes(x, plan), kept = 0, start = part * tiles.tasks // tiles.parts
     cdef char* rows = <char*>packed
     cdef vector* turned = <vector*>(rows + size)
+    cdef int64_t turned_bytes = tiles.rows * dy.width * PIXEL * 2 * lanes(packed)
     for task in range(start, (part + 1) * tiles.tasks // tiles.parts):
         first, begin = task // bands * PIXEL, task % bands * tiles.rows
         last, nbytes = min(begin + tiles.rows, dy.height), min(PIXEL, x.nbytes - first)
@@ -63,7 +64,7 @@ cdef void outer_part(vector* packed, int64_t size, Tiles* tiles, Image* dy, Imag
             if i % plan.stride < plan.span:
                 pack_row(rows + i * row, x, begin * plan.stride + plan.top + i, plan, first, nbytes)
         for panel in range(group * tiles.panels // tiles.groups, (group + 1) * tiles.panels // tiles.groups):
-            turn(turned, dy, panel, begin, last, first, nbytes)
+            turn(turned, rows + size + turned_bytes, dy, panel, begin, last, first, nbytes)
             outer_panel(packed, turned, tiles, dy, plan, row, panel, begin, last, nbytes, task == start,
                         <vector*>sums + panel * tiles.count * TILE * 2)
         kept = max(0, plan.span - plan.stride)  # of the rows that the next task meets
@@ -75,26 +76,35 @@ cdef inline int64_t vectors(const vector* _, int64_t outputs) noexcept nogil:
     return 2 if outputs > lanes(_) else 1
 
 
-cdef void turn(vector* turned, Image* dy, int64_t panel, int64_t begin, int64_t end, int64_t first,
+cdef void turn(vector* turned, char* strips, Image* dy, int64_t panel, int64_t begin, int64_t end, int64_t first,
                int64_t nbytes) noexcept nogil:
-    """dy of a panel of outputs and rows begin to end - 1 -> (pixels, n, outputs)."""
-    cdef int64_t a, b, o, n, half = lanes(turned), wide = half * vectors(turned, dy.channels - 2 * half * panel)
+    """dy of a panel of outputs and rows begin to end - 1 -> (pixels, n, outputs), by way of contiguous strips."""
+    cdef int64_t a, b, i, j, o, n, pixels = (end - begin) * dy.width, strip = (pixels | 1) * PIXEL
+    cdef int64_t many = lanes(turned), wide = vectors(turned, dy.channels - 2 * many * panel)
     cdef const char* source
-    cdef char* to = <char*>turned
-    for a in range(begin, end):
-        for b in range(dy.width):
-            for o in range(wide):  # the last output stands in for those that are not there
-                source = dy.data + min(2 * half * panel + o, dy.channels - 1) * dy.by_channel
-                source += a * dy.by_row + b * dy.by_pixel + first
-                prefetch(source + SOON * dy.by_pixel)
-                prefetch(source + SOON * dy.by_pixel + LINE)
+    cdef const char* from_
+    cdef char* to
+    for i in range(wide):
+        for j in range(many):  # the last output stands in for those that are not there
+            to = strips + j * strip
+            o = min((2 * panel + i) * many + j, dy.channels - 1)
+            for a in range(begin, end):
+                source = dy.data + o * dy.by_channel + a * dy.by_row + first
+                for b in range(dy.width):
+                    prefetch(source + AHEAD * dy.by_pixel)
+                    prefetch(source + AHEAD * dy.by_pixel + LINE)
+                    copy_pixel(to, source, nbytes)
+                    source += dy.by_pixel
+                    to += PIXEL
+        to = <char*>(turned + i)
+        for b in range(pixels):
+            for n in range(2):
+                from_ = strips + b * PIXEL + n * LINE
                 if vector is vf32:
-                    for n in range(nbytes // 4):
-                        (<float*>to)[n * wide + o] = (<const float*>source)[n]
+                    transpose32(from_, strip, to, wide * LINE)
                 else:
-                    for n in range(nbytes // 8):
-                        (<double*>to)[n * wide + o] = (<const double*>source)[n]
-            to += nbytes * wide
+                    transpose64(from_, strip, to, wide * LINE)
+                to += many * wide * LINE
 
 
 cdef void outer_panel(const vector* packed, const vector* turned, Tiles* tiles, Image* dy, Plan* plan, int64_t row,
@@ -110,15 +120,15 @@ cdef void outer_panel(const vector* packed, const vector* turned, Tiles* tiles, 
         field = tiles.fields + 4 * i
         top = max(begin, field[0])
         x = <const char*>packed + (top - begin) * plan.stride * row + field[2] * PIXEL
-        d = turned + ((top - begin) * dy.width + field[2]) * images * wide
+        d = turned + ((top - begin) * dy.width + field[2]) * 2 * lanes(packed) * wide
         if zeroth:
             memset(sums, 0, TILE * wide * LINE)
         if wide == 2:
             eight_by_two(x, tiles.at + TILE * i, d, min(end, field[1]) - top, field[3] - field[2], images,
-                         plan.stride * row, dy.width * images * 2, sums)
+                         plan.stride * row, dy.width * 4 * lanes(packed), sums)
         else:
             eight_by_half(x, tiles.at + TILE * i, d, min(end, field[1]) - top, field[3] - field[2], images,
-                          plan.stride * row, dy.width * images, sums)
+                          plan.stride * row, dy.width * 2 * lanes(packed), sums)
         sums += TILE * wide
 
 
@@ -135,8 +145,8 @@ cdef void eight_by_two(const char* x, const int32_t* at, const vector* dy, int64
     cdef vector a1 = sums[1], b1 = sums[3], c1 = sums[5], d1 = sums[7]
     cdef vector e1 = sums[9], f1 = sums[11], g1 = sums[13], h1 = sums[15]
     for i in range(height):
-        p, q = x + i * x_row, dy + i * dy_row
         for j in range(width):
+            p, q = x + i * x_row + j * PIXEL, dy + i * dy_row + 4 * lanes(dy) * j
             for n in range(images):
                 r, s = q[0], q[1]
                 v = splat(q, p + i0, n)
@@ -164,7 +174,6 @@ cdef void eight_by_two(const char* x, const int32_t* at, const vector* dy, int64
                 h0 = h0 + v * r
                 h1 = h1 + v * s
                 q += 2
-            p += PIXEL
     sums[0], sums[2], sums[4], sums[6], sums[8], sums[10], sums[12], sums[14] = a0, b0, c0, d0, e0, f0, g0, h0
     sums[1], sums[3], sums[5], sums[7], sums[9], sums[11], sums[13], sums[15] = a1, b1, c1, d1, e1, f1, g1, h1
 
@@ -179,8 +188,8 @@ cdef void eight_by_half(const char* x, const int32_t* at, const vector* dy, int6
     cdef vector r, a = sums[0], b = sums[1], c = sums[2], d = sums[3], e = sums[4], f = sums[5], g = sums[6]
     cdef vector h = sums[7]
     for i in range(height):
-        p, q = x + i * x_row, dy + i * dy_row
         for j in range(width):
+            p, q = x + i * x_row + j * PIXEL, dy + i * dy_row + 2 * lanes(dy) * j
             for n in range(images):
                 r = q[0]
                 a = a + splat(q, p + i0, n) * r
@@ -192,7 +201,6 @@ cdef void eight_by_half(const char* x, const int32_t* at, const vector* dy, int6
                 g = g + splat(q, p + i6, n) * r
                 h = h + splat(q, p + i7, n) * r
                 q += 1
-            p += PIXEL
     sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a, b, c, d, e, f, g, h
 
 
