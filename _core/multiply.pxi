@@ -1,6 +1,7 @@
 # y[o, a, b] = sum over k of w[o, k] x[at[k] from (a, b)]: for conv.pyx.
 
 cdef enum:
+    SUMS = 16    # vectors in registers
     OUTPUTS = 8  # of a panel of weights: an entry k of all of them lies side by side
 
 
@@ -15,16 +16,19 @@ cdef struct Range:
     int64_t begin, end
 
 
-def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1] right, int64_t channels,
-              int64_t chunk, const floating[::1] w, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan,
-              int64_t blocks, int64_t band, int64_t step):
+def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1] right, int64_t chunk,
+              const floating[::1] w, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t blocks,
+              int64_t band, int64_t step):
     cdef Image source = image_of(x), target = image_of(y)
     cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
     cdef int64_t size = ((step - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
+    cdef int64_t sums = LINE * SUMS
+    if chunk < source.channels:
+        sums *= (target.channels + OUTPUTS - 1) // OUTPUTS * step * (target.width + 1)
     cdef const floating* weights = &w[0] if w.shape[0] else NULL
     cdef char* memory = NULL
     cdef Taps taps
-    taps.rows, taps.columns, taps.channels, taps.chunk = down.shape[0], right.shape[0], channels, chunk
+    taps.rows, taps.columns, taps.channels, taps.chunk = down.shape[0], right.shape[0], source.channels, chunk
     taps.at = &at[0] if at.shape[0] else NULL
     taps.down = &down[0] if taps.rows else NULL
     taps.right = &right[0] if taps.columns else NULL
@@ -34,23 +38,25 @@ def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1]
     cdef Image* to = &target
     # the tables of offsets name pixels of the packed rows only; w has whole panels
     with nogil, parallel():
-        memory = <char*>malloc(size + SLACK + LINE)
+        memory = <char*>malloc(sums + size + SLACK + LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
             elif floating is float:
-                multiply_band(<vf32*>to_line(memory), t, weights, from_, to, p, step, task // bands * PIXEL,
-                              task % bands * band, min(task % bands * band + band, to.height))
+                multiply_band(<vf32*>(to_line(memory) + sums), t, weights, from_, to, p, step, task // bands * PIXEL,
+                              task % bands * band, min(task % bands * band + band, to.height),
+                              <vf32*>to_line(memory))
             else:
-                multiply_band(<vf64*>to_line(memory), t, weights, from_, to, p, step, task // bands * PIXEL,
-                              task % bands * band, min(task % bands * band + band, to.height))
+                multiply_band(<vf64*>(to_line(memory) + sums), t, weights, from_, to, p, step, task // bands * PIXEL,
+                              task % bands * band, min(task % bands * band + band, to.height),
+                              <vf64*>to_line(memory))
         free(memory)
     if failed:
         raise MemoryError("no memory for a packed block of the batch")
 
 
 cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Image* y, Plan* plan, int64_t step,
-                        int64_t first, int64_t begin, int64_t end) noexcept nogil:
+                        int64_t first, int64_t begin, int64_t end, vector* sums) noexcept nogil:
     """Output rows begin to end - 1, `step` at a time, of the block that starts at byte `first` of each pixel."""
     cdef int64_t i, last, kept = 0, nbytes = min(PIXEL, y.nbytes - first), row = row_bytes(x, plan)
     cdef char* rows = <char*>packed
@@ -59,19 +65,21 @@ cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Ima
         for i in range(kept, (last - begin - 1) * plan.stride + plan.span):
             if i % plan.stride < plan.span:
                 pack_row(rows + i * row, x, begin * plan.stride + plan.top + i, plan, first, nbytes)
-        multiply_rows(packed, taps, w, x, y, plan, row, first, nbytes, begin, last)
+        multiply_rows(packed, taps, w, x, y, plan, row, first, nbytes, begin, last, sums)
         kept = max(0, plan.span - plan.stride)  # of the rows that the next step meets
         memmove(rows, rows + (last - begin) * plan.stride * row, kept * row)
         begin = last
 
 
 cdef void multiply_rows(const vector* packed, Taps* taps, const void* w, Image* x, Image* y, Plan* plan, int64_t row,
-                        int64_t first, int64_t nbytes, int64_t begin, int64_t end) noexcept nogil:
+                        int64_t first, int64_t nbytes, int64_t begin, int64_t end, vector* sums) noexcept nogil:
     """A chunk of channels after the other; in one, a panel of weights stays near while it meets all pixels."""
     cdef int64_t a, i, j, c, o, k, size = taps.rows * taps.columns
+    cdef int64_t chunks = max(1, (taps.channels + taps.chunk - 1) // taps.chunk)
+    cdef vector* slot
     cdef const char* panel
     cdef Taps part = taps[0]
-    for i in range(max(1, (taps.channels + taps.chunk - 1) // taps.chunk)):
+    for i in range(chunks):
         c = i * taps.chunk
         part.channels = min(taps.chunk, taps.channels - c)
         part.at = taps.at + c * size
@@ -80,9 +88,11 @@ cdef void multiply_rows(const vector* packed, Taps* taps, const void* w, Image* 
             k = o * taps.channels + panel_width(y.channels - o) * c
             panel = <const char*>w + k * size * (LINE // lanes(packed))
             for a in range(begin, end):
+                slot = sums + (j * (end - begin) + a - begin) * (y.width + 1) * SUMS if chunks > 1 else sums
                 multiply_row(<const vector*>(<const char*>packed + (a - begin) * plan.stride * row), &part, panel,
-                             inside(taps.down, taps.rows, a * plan.stride, x.height), x.width, plan.stride, c == 0,
-                             y, y.data + o * y.by_channel + a * y.by_row + first, y.channels - o, nbytes)
+                             inside(taps.down, taps.rows, a * plan.stride, x.height), x.width, plan.stride, slot,
+                             i == 0, i == chunks - 1, y, y.data + o * y.by_channel + a * y.by_row + first,
+                             y.channels - o, nbytes)
 
 
 cdef inline int64_t panel_width(int64_t outputs) noexcept nogil:
@@ -103,38 +113,37 @@ cdef inline Range inside(const int32_t* offsets, int64_t count, int64_t place, i
 
 
 cdef void multiply_row(const vector* x, Taps* taps, const char* panel, Range u, int64_t width, int64_t stride,
-                       bint zeroth, Image* y, char* target, int64_t outputs, int64_t nbytes) noexcept nogil:
-    """Adds the taps of a chunk to a row of up to eight outputs: eight at a pixel, or four at two."""
-    cdef vector[16] sums
+                       vector* sums, bint zeroth, bint last, Image* y, char* target, int64_t outputs,
+                       int64_t nbytes) noexcept nogil:
+    """Adds the taps of a chunk to a row of up to eight outputs, eight at a pixel or four at two.
+
+    Sums wait in memory of their own between chunks: the target's pixels share few sets of a cache.
+    """
     cdef int64_t b, i, j, k, times, count, step = taps.columns * taps.channels
-    cdef int64_t wide = panel_width(outputs), pixels = OUTPUTS // wide, held
-    cdef Range v
-    outputs = min(outputs, wide)
+    cdef int64_t wide = panel_width(outputs), pixels = OUTPUTS // wide
+    cdef Range v, w
     b = 0
     while b < y.width:
-        held = min(pixels, y.width - b)
         v = inside(taps.right, taps.columns, b * stride, width)
-        if held > 1:
-            v.end = max(v.end, inside(taps.right, taps.columns, (b + 1) * stride, width).end)
-            v.begin = min(v.begin, inside(taps.right, taps.columns, (b + 1) * stride, width).begin)
+        w = inside(taps.right, taps.columns, (b + pixels - 1) * stride, width)
+        v.begin, v.end = min(v.begin, w.begin), max(v.end, w.end)
         k = u.begin * step + v.begin * taps.channels
         count, times = (v.end - v.begin) * taps.channels, u.end - u.begin
         if count == step:
             count, times = count * times, 1
         if zeroth:
-            memset(sums, 0, sizeof(sums))
-        else:
-            for i in range(outputs):
-                for j in range(held):
-                    memcpy(&sums[2 * (pixels * i + j)], target + i * y.by_channel + j * y.by_pixel, nbytes)
+            memset(sums, 0, SUMS * LINE)
         if pixels == 1:
             eight_by_one(x + 2 * b, taps.at + k, panel + k * wide * (LINE // lanes(x)), times, count, step, sums)
         else:
             four_by_two(x + 2 * b, taps.at + k, panel + k * wide * (LINE // lanes(x)), times, count, step, sums)
-        for i in range(outputs):
-            for j in range(held):
-                put(target + i * y.by_channel + j * y.by_pixel, sums[2 * (pixels * i + j)],
-                    sums[2 * (pixels * i + j) + 1], nbytes)
+        if last:
+            for i in range(min(outputs, wide)):
+                for j in range(min(pixels, y.width - b)):
+                    put(target + i * y.by_channel + j * y.by_pixel, sums[2 * (pixels * i + j)],
+                        sums[2 * (pixels * i + j) + 1], nbytes)
+        if not (zeroth and last):
+            sums += SUMS
         target += pixels * y.by_pixel
         b += pixels
 
@@ -149,6 +158,11 @@ cdef inline vector splat(const vector* _, const void* p, int64_t k) noexcept nog
         return splat32(p, k)
     else:
         return splat64(p, k)
+
+
+cdef inline vector zeros(const vector* _) noexcept nogil:
+    cdef double zero = 0
+    return splat(_, &zero, 0)
 
 
 cdef void eight_by_one(const vector* x, const int32_t* at, const char* w, int64_t times, int64_t count, int64_t step,
@@ -233,3 +247,16 @@ cdef void four_by_two(const vector* x, const int32_t* at, const char* w, int64_t
         w += 4 * step * (LINE // lanes(x))
     sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a0, b0, c0, d0, a1, b1, c1, d1
     sums[8], sums[9], sums[10], sums[11], sums[12], sums[13], sums[14], sums[15] = a2, b2, c2, d2, a3, b3, c3, d3
+
+
+def _pack_weights(const floating[::1] w, const int64_t[::1] places, int64_t by_output, int64_t outputs,
+                  floating[::1] packed):
+    """packed[panel, k, o] = w[by_output o + places[k]], zero for outputs that are not there."""
+    cdef int64_t panel, i, k, o, wide, taps = places.shape[0]
+    # places are those of output 0 in w, panels end where packed does
+    for panel in prange((outputs + OUTPUTS - 1) // OUTPUTS, schedule="static", nogil=True):
+        o = panel * OUTPUTS
+        wide = panel_width(outputs - o)
+        for k in range(taps):
+            for i in range(wide):
+                packed[o * taps + wide * k + i] = w[(o + i) * by_output + places[k]] if o + i < outputs else 0

@@ -8,8 +8,8 @@ cdef enum:
 
 
 cdef struct Tiles:
-    const int32_t* at       # (count, 8)
-    const int64_t* fields   # (count, 4): output rows and columns [top, bottom), [left, right) that meet the image
+    const int32_t* at      # (count, 8)
+    const int64_t* fields  # (count, 4): output rows [top, bottom) and columns [left, right) that meet the image
     int64_t count, panels, groups, rows, tasks, parts
 
 
@@ -85,9 +85,9 @@ cdef void turn(vector* turned, char* strips, Image* dy, int64_t panel, int64_t b
     cdef const char* from_
     cdef char* to
     for i in range(wide):
-        for j in range(many):  # the last output stands in for those that are not there
+        for j in range(min(many, dy.channels - (2 * panel + i) * many)):  # other lanes end where nobody looks
             to = strips + j * strip
-            o = min((2 * panel + i) * many + j, dy.channels - 1)
+            o = (2 * panel + i) * many + j
             for a in range(begin, end):
                 source = dy.data + o * dy.by_channel + a * dy.by_row + first
                 for b in range(dy.width):
@@ -180,31 +180,42 @@ cdef void eight_by_two(const char* x, const int32_t* at, const vector* dy, int64
 
 cdef void eight_by_half(const char* x, const int32_t* at, const vector* dy, int64_t height, int64_t width,
                         int64_t images, int64_t x_row, int64_t dy_row, vector* sums) noexcept nogil:
-    """Eight taps by a vector of outputs."""
+    """Eight taps by one vector of outputs, to `sums` (8,): even images and odd ones apart."""
     cdef const char* p
     cdef const vector* q
     cdef int64_t i, j, n
     cdef int64_t i0 = at[0], i1 = at[1], i2 = at[2], i3 = at[3], i4 = at[4], i5 = at[5], i6 = at[6], i7 = at[7]
-    cdef vector r, a = sums[0], b = sums[1], c = sums[2], d = sums[3], e = sums[4], f = sums[5], g = sums[6]
-    cdef vector h = sums[7]
+    cdef vector r, s
+    cdef vector a0 = sums[0], b0 = sums[1], c0 = sums[2], d0 = sums[3]
+    cdef vector e0 = sums[4], f0 = sums[5], g0 = sums[6], h0 = sums[7]
+    cdef vector a1 = zeros(sums), b1 = a1, c1 = a1, d1 = a1, e1 = a1, f1 = a1, g1 = a1, h1 = a1
     for i in range(height):
         for j in range(width):
             p, q = x + i * x_row + j * PIXEL, dy + i * dy_row + 2 * lanes(dy) * j
-            for n in range(images):
-                r = q[0]
-                a = a + splat(q, p + i0, n) * r
-                b = b + splat(q, p + i1, n) * r
-                c = c + splat(q, p + i2, n) * r
-                d = d + splat(q, p + i3, n) * r
-                e = e + splat(q, p + i4, n) * r
-                f = f + splat(q, p + i5, n) * r
-                g = g + splat(q, p + i6, n) * r
-                h = h + splat(q, p + i7, n) * r
-                q += 1
-    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a, b, c, d, e, f, g, h
+            for n in range((images + 1) // 2):
+                r, s = q[0], q[1]
+                a0 = a0 + splat(q, p + i0, 2 * n) * r
+                a1 = a1 + splat(q, p + i0, 2 * n + 1) * s
+                b0 = b0 + splat(q, p + i1, 2 * n) * r
+                b1 = b1 + splat(q, p + i1, 2 * n + 1) * s
+                c0 = c0 + splat(q, p + i2, 2 * n) * r
+                c1 = c1 + splat(q, p + i2, 2 * n + 1) * s
+                d0 = d0 + splat(q, p + i3, 2 * n) * r
+                d1 = d1 + splat(q, p + i3, 2 * n + 1) * s
+                e0 = e0 + splat(q, p + i4, 2 * n) * r
+                e1 = e1 + splat(q, p + i4, 2 * n + 1) * s
+                f0 = f0 + splat(q, p + i5, 2 * n) * r
+                f1 = f1 + splat(q, p + i5, 2 * n + 1) * s
+                g0 = g0 + splat(q, p + i6, 2 * n) * r
+                g1 = g1 + splat(q, p + i6, 2 * n + 1) * s
+                h0 = h0 + splat(q, p + i7, 2 * n) * r
+                h1 = h1 + splat(q, p + i7, 2 * n + 1) * s
+                q += 2
+    sums[0], sums[1], sums[2], sums[3] = a0 + a1, b0 + b1, c0 + c1, d0 + d1
+    sums[4], sums[5], sums[6], sums[7] = e0 + e1, f0 + f1, g0 + g1, h0 + h1
 
 
-def _collect(floating[:, :, ::1] partial, const int32_t[::1] places, floating[:, ::1] dw):
+def _collect(floating[:, :, ::1] partial, const int64_t[::1] places, floating[:, ::1] dw):
     """dw[o, places[k]] = the sum of all parts of (panels, k, outputs of a panel)."""
     cdef int64_t panel, i, k, o, wide, left, part, taps = places.shape[0], half = LINE // sizeof(floating)
     cdef floating* total
