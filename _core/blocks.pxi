@@ -124,6 +124,23 @@ cdef with_contiguous_batch(array):
     return array if array.strides[3] == array.itemsize else np.ascontiguousarray(array)
 
 
+cdef inline int64_t lanes(const vector* _) noexcept nogil:
+    return 16 if vector is vf32 else 8
+
+
+cdef inline vector splat(const vector* _, const void* p, int64_t k) noexcept nogil:
+    """Entry k in every lane."""
+    if vector is vf32:
+        return splat32(p, k)
+    else:
+        return splat64(p, k)
+
+
+cdef inline vector zeros(const vector* _) noexcept nogil:
+    cdef double zero = 0
+    return splat(_, &zero, 0)
+
+
 cdef inline char* to_line(char* p) noexcept nogil:
     """The next multiple of 64 bytes."""
     return <char*>((<size_t>p + LINE - 1) // LINE * LINE)

@@ -148,23 +148,6 @@ cdef void multiply_row(const vector* x, Taps* taps, const char* panel, Range u, 
         b += pixels
 
 
-cdef inline int64_t lanes(const vector* _) noexcept nogil:
-    return 16 if vector is vf32 else 8
-
-
-cdef inline vector splat(const vector* _, const void* p, int64_t k) noexcept nogil:
-    """Entry k in every lane."""
-    if vector is vf32:
-        return splat32(p, k)
-    else:
-        return splat64(p, k)
-
-
-cdef inline vector zeros(const vector* _) noexcept nogil:
-    cdef double zero = 0
-    return splat(_, &zero, 0)
-
-
 cdef void eight_by_one(const vector* x, const int32_t* at, const char* w, int64_t times, int64_t count, int64_t step,
                        vector* sums) noexcept nogil:
     """Adds eight outputs at one pixel, all in registers, to `sums` (8, 2): `count` taps in each of `times` rows."""
