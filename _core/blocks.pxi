@@ -9,7 +9,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import math
 import os
@@ -23,6 +23,8 @@ cdef extern from "wide.h" nogil:
     vf64 splat64(const void*, int64_t)
     float sum32(vf32)
     double sum64(vf64)
+    void transpose32(const char*, int64_t, char*, int64_t)
+    void transpose64(const char*, int64_t, char*, int64_t)
     void prefetch(const void*)
 
 ctypedef fused vector:
@@ -32,6 +34,7 @@ ctypedef fused vector:
 cdef enum:
     LINE = 64     # bytes of a vector
     PIXEL = 128   # bytes of a packed pixel
+    SLACK = 128   # bytes that may be read after the last one
     AHEAD = 8     # pixels fetched before they are copied
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient
@@ -119,6 +122,23 @@ cdef parts_of(dy, x, entries, Plan plan, least=1):
 cdef with_contiguous_batch(array):
     """The array, or a copy in which pixels of one image lie side by side."""
     return array if array.strides[3] == array.itemsize else np.ascontiguousarray(array)
+
+
+cdef inline int64_t lanes(const vector* _) noexcept nogil:
+    return 16 if vector is vf32 else 8
+
+
+cdef inline vector splat(const vector* _, const void* p, int64_t k) noexcept nogil:
+    """Entry k in every lane."""
+    if vector is vf32:
+        return splat32(p, k)
+    else:
+        return splat64(p, k)
+
+
+cdef inline vector zeros(const vector* _) noexcept nogil:
+    cdef double zero = 0
+    return splat(_, &zero, 0)
 
 
 cdef inline char* to_line(char* p) noexcept nogil:
