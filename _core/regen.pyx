@@ -16,6 +16,9 @@ from minisparse._core.regen_ref import KINDS, check
 from minisparse._core.rng_ref import _mixed_halves
 from minisparse._core.spmm_ref import check_operand
 
+cdef extern from "team.h":
+    int team(int worthwhile)
+
 cdef extern from "vec.h":
     ctypedef float vf32
     ctypedef double vf64
@@ -25,7 +28,6 @@ cdef extern from "vec.h":
     vf64 splat_vf64(const void *values, int64_t k) nogil
     const vf32 zero_vf32
     const vf64 zero_vf64
-    int omp_get_max_threads() nogil
 
 include "memory.pxi"
 include "mix.pxi"
@@ -74,7 +76,7 @@ def rmatmul(kind, key, scale, factor, pattern, values, dy):
 cdef product(kind, key, double scale, factor, pattern, values, x, bint transposed):
     cdef Weight w
     cdef int64_t itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize, n = x.shape[1]
-    cdef int64_t wide = (n + lanes - 1) // lanes * lanes, i, blocks, threads = omp_get_max_threads()
+    cdef int64_t wide = (n + lanes - 1) // lanes * lanes, i, blocks, threads = team(True)
     w.kind, w.factor, w.transposed = KINDS.index(kind), factor, transposed
     w.scale = scale if w.kind == CONSTANT else scale * sqrt(3.0) / 16777216.0 if w.kind == UNIFORM else (
         scale / sqrt(21845.0))
