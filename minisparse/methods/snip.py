@@ -69,9 +69,7 @@ class SNIP(AtStart):
         w = {name: p.store.values for name, p in parameters.items()}
         return self.choose([*parameters.values()], self.sensitivity(run, w), self.places(run.model))  # eq. 3
 
-    def sensitivity(
-        self, run: Run, at: Weights, w: Weights | None = None, first: int = 0
-    ) -> list[np.ndarray]:
+    def sensitivity(self, run: Run, at: Weights, w: Weights | None = None, first: int = 0) -> list[np.ndarray]:
         """s_j of eq. 2 for the weights w, where the loss is taken `at` these weights (w itself): float64.
 
         The batches are those from number `first` on.
