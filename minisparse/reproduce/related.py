@@ -35,7 +35,7 @@ FLOOR = "every layer keeps at least one weight, where one global cut could empty
 def _baseline(method: str, network: str, density: float) -> Row:
     settings = {key: value for key, value in METHODS[method].items() if key != "name"}
     if method == "dropback":
-        recipe = dropback.dropback(density)
+        recipe = dropback.dropback(density, dropback.MNIST)
     elif method.startswith("espn"):
         recipe = espn.espn(method, network, density)
     else:
