@@ -35,12 +35,13 @@ FLOOR = "every layer keeps at least one weight, where one global cut could empty
 def _baseline(method: str, network: str, density: float) -> Row:
     settings = {key: value for key, value in METHODS[method].items() if key != "name"}
     if method == "dropback":
-        recipe = dropback.dropback(density, dropback.MNIST)
+        training = dropback.CONV if network == "lenet-5-caffe" else dropback.MNIST
+        recipe = dropback.dropback(density, training)
     elif method.startswith("espn"):
         recipe = espn.espn(method, network, density)
     else:
         recipe = on_mnist(METHODS[method]["name"], network, density=density, **settings)
-    return Row(f"{method}/{network}/{density}", recipe=recipe, seeds=5 if network == "lenet-300-100" else 3)
+    return Row(f"{method}/{network}/{density}", recipe=recipe, seeds=3)
 
 
 def _table(declared: set[str]):

@@ -14,11 +14,11 @@ GRASP = "arXiv 2002.07376"
 HAN = "arXiv 1506.02626, table 1"
 
 FC = TrainSettings(epochs=60, batch=100, lr=0.1, schedule="cosine", momentum=0.9, weight_decay=1e-4, shift=1)
-CONV = replace(FC, epochs=20, lr=0.05)
+CONV = replace(FC, epochs=12, lr=0.05)
 TRAINING = {"lenet-300-100": FC, "lenet-5-caffe": CONV}
 """How the sparse networks of MNIST are trained, whatever chose their masks."""
 
-SHIFTED = "trained on shifted images, with weight decay 1e-4 where the paper has 5e-4; rows that end in plain are without"
+SHIFTED = "trained on shifted images, with weight decay 1e-4 for the paper's 5e-4; rows that end in plain are not"
 NOT_HERE = "another method, which is not implemented here"
 TOO_LARGE = "a network of this size needs days on a CPU"
 NO_CHOICE = "a network here has one initialiser, LeCun's or He's"
