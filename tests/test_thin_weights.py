@@ -51,7 +51,10 @@ def test_the_setting_dense_keeps_them_dense():
     assert sparse(run) == []
 
 
-@pytest.mark.parametrize("method", [DropBack(budget=20, freeze=0.1), DropBack(budget=20)])
+@pytest.mark.parametrize(
+    "method",
+    [DropBack(budget=20, freeze=0.1), DropBack(budget=20), DropBack(budget=20, decay=0.1, decay_steps=1)],
+)
 def test_weights_over_a_rest_that_is_not_zero_and_masks_that_still_move_stay_dense(method):
     run = started(method)
     for _ in range(run.total_steps):
