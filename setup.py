@@ -4,6 +4,7 @@ Environment variables read at build time:
 
     MINISPARSE_PORTABLE=1   do not tune for this machine's processor
     MINISPARSE_DEBUG=1      turn Cython's checks on (bounds, None, uninitialised views, division), optimise little
+    MINISPARSE_SANITIZE=1   build in the compiler's address and undefined-behaviour sanitizers (`make sanitize`)
 
 Without a C compiler the extensions are skipped and the library runs on their NumPy twins.
 """
@@ -17,6 +18,8 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("MINISPARSE_DEBUG") == "1"
+SANITIZE = os.environ.get("MINISPARSE_SANITIZE") == "1"
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
 PORTABLE = os.environ.get("MINISPARSE_PORTABLE") == "1"
 
 DIRECTIVES = {
@@ -41,14 +44,16 @@ class BuildWithWhatTheCompilerHas(build_ext):
 
     def build_extensions(self):
         self.parallel = os.cpu_count()
-        wanted = ["-O1" if DEBUG else "-O3", "-fopenmp"]
+        wanted = ["-O1" if DEBUG or SANITIZE else "-O3", "-fopenmp"]
         if not PORTABLE:
             wanted.append("-march=native")
         flags = [flag for flag in wanted if self.compiles_with(flag)]
+        if SANITIZE:
+            flags += [*SANITIZERS, "-g"]  # not optional: without them nothing would be looked at
         for extension in self.extensions:
-            extension.optional = True  # said here, since cythonize forgets it
+            extension.optional = not SANITIZE  # said here, since cythonize forgets it
             extension.extra_compile_args += flags
-            extension.extra_link_args += [flag for flag in flags if flag == "-fopenmp"]
+            extension.extra_link_args += [flag for flag in flags if flag in ("-fopenmp", *SANITIZERS)]
         super().build_extensions()
 
     def compiles_with(self, flag):

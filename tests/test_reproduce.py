@@ -202,8 +202,6 @@ def test_workers_and_executors_find_what_one_process_finds(tmp_path):
     with ThreadPoolExecutor(2) as executor:
         elsewhere = sweep(works(tmp_path / "elsewhere"), executor=executor)
     assert [*map(measured, alone)] == [*map(measured, together)] == [*map(measured, elsewhere)]
-    for one, other in zip(works(tmp_path / "alone"), works(tmp_path / "together"), strict=True):
-        assert checkpoint(one) == checkpoint(other)
     assert sorted(map(repr, seen)) == sorted(map(repr, together))
     assert all("threads: 1," in result["machine"] for result in together)
 
