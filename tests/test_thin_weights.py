@@ -46,7 +46,7 @@ def test_weights_are_held_sparse_from_the_step_after_their_mask_is_fixed_if_it_i
 
 
 def test_a_setting_keeps_them_dense():
-    run = started(RandomPruning(density=0.1), sparse=False)
+    run = started(RandomPruning(density=0.1), store="dense")
     train_step(run)
     assert sparse(run) == []
 
@@ -71,12 +71,12 @@ def test_decayed_weights_that_are_frozen_are_held_sparse():
 
 @pytest.mark.parametrize("changed", OPTIMIZERS)
 def test_no_value_and_no_optimiser_state_changes_with_the_store(changed):
-    run = started(SNIP(density=0.2, floor=1), sparse=False, **changed)
+    run = started(SNIP(density=0.2, floor=1), store="dense", **changed)
     for _ in range(3):
         train_step(run)
     values = {name: p.value().copy() for name, p in run.model.parameters.items()}
     state = {slot: array.copy() for slot, array in run.optimizer.state.items()}
-    run.settings = replace(run.settings, sparse=True)
+    run.settings = replace(run.settings, store="auto")
     run.hold_thin_weights_sparse()
     assert sparse(run) == ["fc1.weight", "fc2.weight"]
     for name in sparse(run):
@@ -100,7 +100,7 @@ def test_sparse_and_dense_training_take_the_same_way(changed):
             Model("small", small_model().net, (8,), 5, np.float64),
             small_data(),
             Magnitude(density=0.2, begin=0.2, end=0.6, every=1),
-            replace(SETTINGS, sparse=held, **changed),
+            replace(SETTINGS, store="auto" if held else "dense", **changed),
         )
         run.method.start(run)
         runs.append(run)
@@ -151,13 +151,13 @@ class MasksAndMemory(RuleBasedStateMachine):
 
     @initialize(
         optimizer=st.sampled_from(range(len(OPTIMIZERS))),
-        held=st.booleans(),
+        store=st.sampled_from(["auto", "dense"]),
         allocation=st.sampled_from(["global", "uniform", "erk"]),
         seed=st.integers(0, 99),
     )
-    def begin(self, optimizer, held, allocation, seed):
+    def begin(self, optimizer, store, allocation, seed):
         method = Pruning(density=1.0, allocation=allocation, floor=1)
-        self.settings = replace(SETTINGS, epochs=100, sparse=held, seed=seed, **OPTIMIZERS[optimizer])
+        self.settings = replace(SETTINGS, epochs=100, store=store, seed=seed, **OPTIMIZERS[optimizer])
         self.run = Run(small_model(seed), small_data(), method, self.settings)
         self.k = 120
         self.run.hold_thin_weights_sparse()
