@@ -83,6 +83,8 @@ def check(kind: str, key: int, pattern: Pattern, values: np.ndarray) -> int:
     check_values(values, pattern)
     if not pattern.rises:
         raise ValueError("pattern must have columns that rise within each row: sort the entries")
+    if pattern.wide:
+        raise ValueError("pattern has indices of 64 bits: split the weight, rows, columns and entries below 2^31 each")
     return key
 
 

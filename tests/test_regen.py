@@ -63,6 +63,12 @@ def test_columns_that_do_not_rise_are_refused():
         kernel.matmul("normal", 1, 1.0, 1.0, pattern, np.ones(2), np.ones((3, 2)))
 
 
+def test_indices_of_64_bits_are_refused():
+    pattern = Pattern(np.array([0, 0]), np.array([], int), 2**31)
+    with pytest.raises(ValueError, match="64 bits"):
+        kernel.matmul("normal", 1, 1.0, 1.0, pattern, np.ones(0), np.ones((1, 2)))
+
+
 def test_an_unknown_kind_is_refused():
     pattern = Pattern(np.array([0, 1]), np.array([1]), 3)
     with pytest.raises(ValueError, match="kind"):
