@@ -36,7 +36,7 @@ def convolve(w, x, stride, padding, groups):
         return spconv.convolve(*_every_entry(w), x, w.shape[2], w.shape[3], stride, padding, groups)
     y = empty((len(w), *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
-    at = forward_offsets(w.shape, x, plan)
+    at = forward_offsets(w.shape[1:], x.shape, plan)
     multiply(w.reshape(len(w), len(at)), at, x, y, plan)
     return y
 
@@ -62,7 +62,7 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
             o = np.arange(len(w))[:, None, None]
             table = (down[:, None] * len(w) + o) * plan.width + right
             part = w[:, :, u[:, None], v].swapaxes(0, 1)
-            at = offsets32(table, plan, dy)
+            at = offsets32(table, plan, dy.shape)
             multiply(part.reshape(channels, len(at)), at, dy, dx[:, r::stride, q::stride], plan)
     return dx
 
@@ -80,7 +80,7 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups)
         pattern, _ = _every_entry(np.broadcast_to(x.dtype.type(0), shape))
         return spconv.weight_gradient(pattern, dy, x, *kernel, stride, padding, groups).reshape(shape)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
-    at = forward_offsets(shape, x, plan)
+    at = forward_offsets(shape[1:], x.shape, plan)
     rows, tasks, parts = parts_of(dy, x, len(dy) * len(at), plan)
     partial = np.zeros((parts, *shape), dy.dtype)
     if partial.size and dy.size:
