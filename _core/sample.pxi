@@ -68,8 +68,8 @@ cdef void sample_part(vector* packed, int64_t grads, int64_t sums, Entries* entr
 
 cdef void sample_rows(const vector* x, const vector* grads, Entries* entries, Image* dy, Image* image, Plan* plan,
                       int64_t begin, int64_t end, vector* sums) noexcept nogil:
-    """Rows two by two, and columns; where the number is odd, the last ones pixel by pixel."""
-    cdef int64_t a, b, o, tall = (end - begin) // 2 * 2, wide = dy.width // 2 * 2
+    """Rows two by two and columns four by four, or two; where the number is odd, the last ones pixel by pixel."""
+    cdef int64_t a, b, o, tall = (end - begin) // 2 * 2, even = dy.width // 2 * 2
     cdef int64_t down = plan.stride * row_bytes(image, plan), below = 2 * dy.channels * dy.width
     cdef const vector* d
     cdef const vector* p
@@ -77,15 +77,18 @@ cdef void sample_rows(const vector* x, const vector* grads, Entries* entries, Im
     cdef Meet upper, lower
     for a in range(0, tall, 2):
         upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
-        for b in range(0, wide, 2):
+        for b in range(0, even, 4):
             p, d, starts = <const vector*>(<const char*>x + a * down) + 2 * b, grads + a * below + 2 * b, entries.starts
             for o in range(entries.rows):
-                sample_four(p, down, d, d + below, entries.at, starts, &upper, &lower, sums)
+                if b + 4 <= even:
+                    sample_tile(p, down, d, d + below, entries.at, starts, &upper, &lower, sums, True)
+                else:
+                    sample_tile(p, down, d, d + below, entries.at, starts, &upper, &lower, sums, False)
                 d += 2 * dy.width
                 starts += entries.span
     for a in range(end - begin):
         upper = meeting(image, plan, begin + a)
-        for b in range(wide if a < tall else 0, dy.width):
+        for b in range(even if a < tall else 0, dy.width):
             p, d, starts = <const vector*>(<const char*>x + a * down) + 2 * b, grads + a * below + 2 * b, entries.starts
             for o in range(entries.rows):
                 sample_one(p, d, entries.at, starts[upper.begin], starts[upper.end], sums)
@@ -93,42 +96,44 @@ cdef void sample_rows(const vector* x, const vector* grads, Entries* entries, Im
                 starts += entries.span
 
 
-cdef inline void sample_four(const vector* x, int64_t down, const vector* d, const vector* e, const int32_t* at,
-                             const int64_t* starts, Meet* upper, Meet* lower, vector* sums) noexcept nogil:
-    """Adds two by two pixels, those of dy in d and below in e, to the sums of all entries of an output."""
+cdef inline void sample_tile(const vector* x, int64_t down, const vector* d, const vector* e, const int32_t* at,
+                             const int64_t* starts, Meet* upper, Meet* lower, vector* sums, bint wide) noexcept nogil:
+    """Adds two by two or, `wide`, by four pixels, those of dy in d and below in e, to the sums of an output's entries."""
     cdef const vector* p
     cdef const vector* q
     cdef vector u, v
     cdef int64_t k
     cdef vector d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3], e0 = e[0], e1 = e[1], e2 = e[2], e3 = e[3]
-    # entries that only the lower two pixels meet
+    cdef vector d4 = d0, d5 = d0, d6 = d0, d7 = d0, e4 = d0, e5 = d0, e6 = d0, e7 = d0
+    if wide:
+        d4, d5, d6, d7, e4, e5, e6, e7 = d[4], d[5], d[6], d[7], e[4], e[5], e[6], e[7]
+    # entries that only the lower pixels meet
     for k in range(starts[lower.begin], starts[min(lower.end, upper.begin)]):
         q = <const vector*>(<const char*>x + at[k] + down)
-        u = sums[k] + e0 * q[0]
-        v = e1 * q[1]
-        u = u + e2 * q[2]
-        v = v + e3 * q[3]
-        sums[k] = u + v
+        u = sums[k] + dot(q, e0, e1, e2, e3)
+        if wide:
+            u = u + dot(q + 4, e4, e5, e6, e7)
+        sums[k] = u
     for k in range(starts[max(lower.begin, upper.begin)], starts[min(lower.end, upper.end)]):
         p = <const vector*>(<const char*>x + at[k])
         q = <const vector*>(<const char*>p + down)
-        u = sums[k] + d0 * p[0]
-        v = d1 * p[1]
-        u = u + d2 * p[2]
-        v = v + d3 * p[3]
-        u = u + e0 * q[0]
-        v = v + e1 * q[1]
-        u = u + e2 * q[2]
-        v = v + e3 * q[3]
+        u = sums[k] + dot(p, d0, d1, d2, d3)
+        v = dot(q, e0, e1, e2, e3)
+        if wide:
+            u = u + dot(p + 4, d4, d5, d6, d7)
+            v = v + dot(q + 4, e4, e5, e6, e7)
         sums[k] = u + v
-    # and only the upper two
+    # and only the upper ones
     for k in range(starts[max(lower.end, upper.begin)], starts[upper.end]):
         p = <const vector*>(<const char*>x + at[k])
-        u = sums[k] + d0 * p[0]
-        v = d1 * p[1]
-        u = u + d2 * p[2]
-        v = v + d3 * p[3]
-        sums[k] = u + v
+        u = sums[k] + dot(p, d0, d1, d2, d3)
+        if wide:
+            u = u + dot(p + 4, d4, d5, d6, d7)
+        sums[k] = u
+
+
+cdef inline vector dot(const vector* p, vector d0, vector d1, vector d2, vector d3) noexcept nogil:
+    return d0 * p[0] + d1 * p[1] + d2 * p[2] + d3 * p[3]
 
 
 cdef inline void sample_one(const vector* x, const vector* d, const int32_t* at, int64_t k, int64_t end,
