@@ -1,12 +1,13 @@
 # Entries of a mask as the loops over pixels meet them: for spconv.pyx.
 #
-# They stand in bins (residue, chunk of channels, row of W, height u in the kernel): one row of output meets one run
+# Only channels that have any are packed. Entries stand in bins (residue, chunk of channels, row of W, height u in the kernel): one row of output meets one run
 # of heights, so that of entries in the padding above and below an image none is read.
 
 cdef extern from "<omp.h>" nogil:
     int omp_get_max_threads()
 
 cdef enum:
+    INPLACE = 1
     NEAR = 36 << 10  # bytes in the nearest cache, about
     ENTRIES = 14     # of a sum that pay for keeping it
 
@@ -15,6 +16,7 @@ cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + 
     const int64_t* starts
     const int32_t* at
     const void* values
+    const int32_t* used  # channels
     int64_t chunks, rows, span
 
 
@@ -31,16 +33,19 @@ cdef Meet meeting(Image* x, Plan* plan, int64_t a) noexcept nogil:
     return meet
 
 
-cdef arrange(residue, row, channel, u, at, residues, rows, channels, Plan plan, width):
-    """(starts, at, order, chunks) of entries, each with its bin and where in packed rows it reads.
+cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, width):
+    """(starts, at, order, used, chunks) of entries, each with its bin and where in packed rows it reads.
+
+    `used` are the channels that are packed, `channel` the place of an entry's among them.
 
     So many chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of.
     """
+    channels = len(used)
     near = channels * (plan.span + plan.stride) * plan.stride * (2 + plan.width - width) * PIXEL // NEAR
     chunks = max(1, min(near, channels, len(at) // max(ENTRIES * residues * rows, 1)))
     chunk = channel // max(-(-channels // chunks), 1)
     starts, order = _sort(((residue * chunks + chunk) * rows + row) * plan.span + u, residues * chunks * rows * plan.span)
-    return starts, at[order], order, chunks
+    return starts, at[order], order, used.astype(np.int32), chunks
 
 
 cdef int64_t group_of(Image* x, Plan* plan, int64_t band) noexcept:
@@ -50,19 +55,23 @@ cdef int64_t group_of(Image* x, Plan* plan, int64_t band) noexcept:
 
 
 cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint more, int64_t group, Plan* plan,
-                    int64_t first, int64_t nbytes) noexcept nogil:
-    """The input of output rows begin to end - 1; `more`: on from that of the group before.
+                    int64_t first, int64_t nbytes, const int32_t* channels) noexcept nogil:
+    """The input of output rows begin to end - 1, of these channels or, NULL, all; `more`: on from that of the group before.
 
     Rows beyond the image stay as they are: no entry reads them.
     """
-    cdef int64_t i, r, kept = 0, row = row_bytes(x, plan)
+    cdef int64_t c, i, r, kept = 0, row = row_bytes(x, plan)
+    cdef Image channel = x[0]
+    channel.channels = 1
     if more:
         kept = max(0, plan.span - plan.stride)
         memmove(packed, packed + group * plan.stride * row, kept * row)
     for i in range(kept, (end - begin - 1) * plan.stride + plan.span):
         r = begin * plan.stride + plan.top + i
         if 0 <= r < x.height:
-            pack_row(packed + i * row, x, r, plan, first, nbytes)
+            for c in range(x.channels):
+                channel.data = x.data + (channels[c] if channels != NULL else c) * x.by_channel
+                pack_row(packed + i * row + c * (row // x.channels), &channel, r, plan, first, nbytes)
 
 
 cdef scratch(int64_t nbytes):

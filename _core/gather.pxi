@@ -1,13 +1,14 @@
 # y[o, a, b] = sum of values[k] x[at[k] from (a, b)] over the entries k of row o: for spconv.pyx.
 
-def _gather(const int64_t[::1] starts, const int32_t[::1] at, const floating[::1] values, int64_t chunks,
-            const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t residues, int64_t blocks,
-            int64_t band):
+def _gather(const int64_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
+            int64_t chunks, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t residues,
+            int64_t blocks, int64_t band):
     """Entries are those of spconv.pyx's `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
     cdef Image source = image_of(x), target = image_of(y)
     cdef Entries entries
     entries.starts, entries.at = &starts[0], &at[0] if at.shape[0] else NULL
     entries.values = <const void*>&values[0] if at.shape[0] else NULL
+    entries.used, source.channels = &used[0] if used.shape[0] else NULL, used.shape[0]
     entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
     cdef int64_t group = group_of(&source, &plan, band), height = (target.height + residues - 1) // residues
     cdef int64_t task, bands = (height + band - 1) // band
@@ -40,7 +41,7 @@ cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, 
     part.by_row, part.by_pixel = residues * y.by_row, residues * y.by_pixel
     while begin < end:
         last = min(begin + group, end)
-        pack_rows(<char*>packed, x, begin, last, more, group, plan, first, nbytes)
+        pack_rows(<char*>packed, x, begin, last, more, group, plan, first, nbytes, own.used)
         for r in range(min(residues, y.height)):
             for q in range(min(residues, y.width)):
                 part.data = y.data + r * y.by_row + q * y.by_pixel + first

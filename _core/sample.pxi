@@ -1,12 +1,13 @@
 # dw[k] = sum over (a, b, n) of dy[o, a, b] x[at[k] from (a, b)] for the entries k of row o: for spconv.pyx.
 
-def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, int64_t chunks,
-            const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial, floating[::1] dw,
-            Plan plan, int64_t band, int64_t tasks):
+def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, const int32_t[::1] used,
+            int64_t chunks, const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial,
+            floating[::1] dw, Plan plan, int64_t band, int64_t tasks):
     """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
     cdef Image source = image_of(x), target = image_of(dy)
     cdef Entries entries
     entries.starts, entries.at, entries.values = &starts[0], &at[0], NULL
+    entries.used, source.channels = &used[0], used.shape[0]
     entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
     cdef int64_t i, k, part, parts = partial.shape[0], longest = 0, bins = target.channels * plan.span
     for i in range(chunks):
@@ -47,66 +48,84 @@ cdef void sample_part(vector* packed, int64_t grads, int64_t sums, Entries* entr
     cdef int64_t bins = entries.rows * entries.span
     cdef char* images = <char*>packed
     cdef Entries chunk = entries[0]
+    cdef Image seen
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
     memset(dw, 0, entries.starts[entries.chunks * bins] * (4 if vector is vf32 else 8))
     while task < end:
         first, begin = task // bands * PIXEL, task % bands * band
         last, nbytes = min(begin + band, dy.height), min(PIXEL, x.nbytes - first)
-        pack_rows(images, x, begin, last, False, band, plan, first, nbytes)
-        pack_rows(images + grads, dy, begin, last, False, band, &own, first, nbytes)
+        pack_rows(images, x, begin, last, False, band, plan, first, nbytes, entries.used)
+        seen = dy[0]
+        if nbytes == PIXEL and entries.chunks <= INPLACE:
+            # read only once: not worth packing
+            seen.data = dy.data + begin * dy.by_row + first
+        else:
+            pack_rows(images + grads, dy, begin, last, False, band, &own, first, nbytes, NULL)
+            seen.data, seen.by_pixel, seen.by_channel = images + grads, PIXEL, dy.width * PIXEL
+            seen.by_row = dy.channels * seen.by_channel
         for c in range(entries.chunks):
             chunk.starts = entries.starts + c * bins
             k, count = chunk.starts[0], chunk.starts[bins] - chunk.starts[0]
             memset(images + sums, 0, count * LINE)
-            sample_rows(packed, <vector*>(images + grads), &chunk, dy, x, plan, begin, last,
-                        <vector*>(images + sums) - k)
+            sample_rows(packed, &chunk, &seen, x, plan, begin, last, <vector*>(images + sums) - k)
             for i in range(count):
                 add_sum(dw, k + i, (<vector*>(images + sums))[i])
         task += 1
 
 
-cdef void sample_rows(const vector* x, const vector* grads, Entries* entries, Image* dy, Image* image, Plan* plan,
-                      int64_t begin, int64_t end, vector* sums) noexcept nogil:
+cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image, Plan* plan, int64_t begin,
+                      int64_t end, vector* sums) noexcept nogil:
     """Rows two by two and columns four by four, or two; where the number is odd, the last ones pixel by pixel."""
     cdef int64_t a, b, o, tall = (end - begin) // 2 * 2, even = dy.width // 2 * 2
-    cdef int64_t down = plan.stride * row_bytes(image, plan), below = 2 * dy.channels * dy.width
-    cdef const vector* d
+    cdef int64_t down = plan.stride * row_bytes(image, plan)
+    cdef const char* d
     cdef const vector* p
     cdef const int64_t* starts
     cdef Meet upper, lower
     for a in range(0, tall, 2):
         upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
         for b in range(0, even, 4):
-            p, d, starts = <const vector*>(<const char*>x + a * down) + 2 * b, grads + a * below + 2 * b, entries.starts
+            p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
+            starts = entries.starts
             for o in range(entries.rows):
-                if b + 4 <= even:
-                    sample_tile(p, down, d, d + below, entries.at, starts, &upper, &lower, sums, True)
+                if starts[0] == starts[entries.span]:
+                    pass
+                elif b + 4 <= even:
+                    sample_tile(p, down, d, dy, entries.at, starts, &upper, &lower, sums, True)
                 else:
-                    sample_tile(p, down, d, d + below, entries.at, starts, &upper, &lower, sums, False)
-                d += 2 * dy.width
+                    sample_tile(p, down, d, dy, entries.at, starts, &upper, &lower, sums, False)
+                d += dy.by_channel
                 starts += entries.span
     for a in range(end - begin):
         upper = meeting(image, plan, begin + a)
         for b in range(even if a < tall else 0, dy.width):
-            p, d, starts = <const vector*>(<const char*>x + a * down) + 2 * b, grads + a * below + 2 * b, entries.starts
+            p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
+            starts = entries.starts
             for o in range(entries.rows):
-                sample_one(p, d, entries.at, starts[upper.begin], starts[upper.end], sums)
-                d += 2 * dy.width
+                sample_one(p, <const vector*>d, entries.at, starts[upper.begin], starts[upper.end], sums)
+                d += dy.by_channel
                 starts += entries.span
 
 
-cdef inline void sample_tile(const vector* x, int64_t down, const vector* d, const vector* e, const int32_t* at,
+cdef inline void sample_tile(const vector* x, int64_t down, const char* pixel, Image* dy, const int32_t* at,
                              const int64_t* starts, Meet* upper, Meet* lower, vector* sums, bint wide) noexcept nogil:
-    """Adds two by two or, `wide`, by four pixels, those of dy in d and below in e, to the sums of an output's entries."""
+    """Adds two by two or, `wide`, by four pixels, from this one of dy on, to the sums of all entries of an output."""
     cdef const vector* p
     cdef const vector* q
     cdef vector u, v
     cdef int64_t k
-    cdef vector d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3], e0 = e[0], e1 = e[1], e2 = e[2], e3 = e[3]
-    cdef vector d4 = d0, d5 = d0, d6 = d0, d7 = d0, e4 = d0, e5 = d0, e6 = d0, e7 = d0
+    cdef int64_t step = dy.by_pixel
+    cdef const vector* d = <const vector*>pixel
+    cdef const vector* f = <const vector*>(pixel + step)
+    cdef vector d0 = d[0], d1 = d[1], d2 = f[0], d3 = f[1], d4 = d0, d5 = d0, d6 = d0, d7 = d0
+    d, f = <const vector*>(pixel + dy.by_row), <const vector*>(pixel + dy.by_row + step)
+    cdef vector e0 = d[0], e1 = d[1], e2 = f[0], e3 = f[1], e4 = d0, e5 = d0, e6 = d0, e7 = d0
     if wide:
-        d4, d5, d6, d7, e4, e5, e6, e7 = d[4], d[5], d[6], d[7], e[4], e[5], e[6], e[7]
+        d, f = <const vector*>(pixel + 2 * step), <const vector*>(pixel + 3 * step)
+        d4, d5, d6, d7 = d[0], d[1], f[0], f[1]
+        d, f = <const vector*>(pixel + dy.by_row + 2 * step), <const vector*>(pixel + dy.by_row + 3 * step)
+        e4, e5, e6, e7 = d[0], d[1], f[0], f[1]
     # entries that only the lower pixels meet
     for k in range(starts[lower.begin], starts[min(lower.end, upper.begin)]):
         q = <const vector*>(<const char*>x + at[k] + down)

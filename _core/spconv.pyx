@@ -40,10 +40,11 @@ def _forward(pattern, shape, kernel, stride, padding, groups):
     """The entries as they meet x: bytes from an output pixel's place in packed rows."""
     size = check_fit(kernel, stride, padding, shape[1:])
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
-    channels, rows = shape[0], pattern.shape[0]
-    row, c, u, v = _places(pattern, channels, kernel, groups)
-    at = forward_offsets((channels, *kernel), shape, plan)[(c * kernel[0] + u) * kernel[1] + v]
-    return arrange(0, row, c, u, at, 1, rows, channels, plan, size[1])
+    row, c, u, v = _places(pattern, shape[0], kernel, groups)
+    used, c = np.unique(c, return_inverse=True)
+    packed = len(used), *shape[1:]
+    at = forward_offsets((len(used), *kernel), packed, plan)[(c * kernel[0] + u) * kernel[1] + v]
+    return arrange(0, row, c, u, at, 1, pattern.shape[0], used, plan, size[1])
 
 
 def _places(pattern, channels, kernel, groups):
@@ -75,12 +76,12 @@ def _transposed(pattern, shape, kernel, stride, padding, groups):
     """
     channels, height, width = shape
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
-    rows = pattern.shape[0]
     row, c, u, v = _places(pattern, channels, kernel, groups)
     r, q = (u - padding) % stride, (v - padding) % stride
     down, right = (r + padding - u) // stride - plan.top, (q + padding - v) // stride - plan.left
-    at = offsets32((down * rows + row) * plan.width + right, plan, (rows,))
-    return arrange(r * stride + q, c, row, down, at, stride * stride, channels, rows, plan, (width - 1) // stride + 1)
+    used, row = np.unique(row, return_inverse=True)
+    at = offsets32((down * len(used) + row) * plan.width + right, plan, (len(used), *shape[1:]))
+    return arrange(r * stride + q, c, row, down, at, stride**2, channels, used, plan, (width - 1) // stride + 1)
 
 
 def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding, groups):
@@ -94,10 +95,10 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(len(pattern.indices), dy.dtype)
     if dw.size and dy.size:
-        starts, at, order, chunks = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
+        starts, at, order, used, chunks = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
         band, tasks, parts = parts_of(dy, x, len(at), plan, BAND)
         x, dy = with_contiguous_batch(x), with_contiguous_batch(dy)
-        _sample(starts, at, order, chunks, dy, x, empty((parts, len(at)), dy.dtype), dw, plan, band, tasks)
+        _sample(starts, at, order, used, chunks, dy, x, empty((parts, len(at)), dy.dtype), dw, plan, band, tasks)
     return dw
 
 
@@ -105,6 +106,6 @@ cdef gather(entries, values, x, y, Plan plan, residues):
     """y[o, a, b] = sum of values[k] x[at[k] from (a, b)] over the entries k of row o."""
     if not y.size:
         return
-    starts, at, order, chunks = entries
+    starts, at, order, used, chunks = entries
     blocks, band = bands_of(y[:, ::residues])
-    _gather(starts, at, taken(values, order), chunks, with_contiguous_batch(x), y, plan, residues, blocks, band)
+    _gather(starts, at, taken(values, order), used, chunks, with_contiguous_batch(x), y, plan, residues, blocks, band)
