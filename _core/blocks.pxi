@@ -6,7 +6,7 @@
 # care but in reading and writing. A row is copied just before the first output row that meets it.
 
 from cython cimport floating
-from cython.parallel cimport parallel, prange
+from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
@@ -15,6 +15,8 @@ import math
 import os
 
 import numpy as np
+
+from minisparse._core import reuse
 
 cdef extern from "wide.h" nogil:
     ctypedef float vf32
@@ -66,7 +68,7 @@ cdef Image image_of(const floating[:, :, :, :] array) noexcept:
 cdef empty(shape, dtype):
     """An array whose first entry starts a cache line, so that no pixel of whole blocks touches three."""
     nbytes = math.prod(shape) * dtype.itemsize
-    memory = np.empty(nbytes + LINE, np.uint8)
+    memory = reuse.empty(nbytes + LINE)
     first = -memory.ctypes.data % LINE
     return memory[first:first + nbytes].view(dtype).reshape(shape)
 
@@ -89,17 +91,17 @@ cdef Plan transposed_plan(kernel, stride, padding, width) except *:
     return plan
 
 
-cdef forward_offsets(shape, x, Plan plan):
-    """Where in packed rows of x each entry of a row of W (O, C, kh, kw) reads, from an output pixel's place."""
-    c, u, v = np.indices(shape[1:])
-    table = ((u * x.shape[0] + c) * plan.stride + v % plan.stride) * plan.width + v // plan.stride
-    return offsets32(table, plan, x)
+cdef forward_offsets(kernel, shape, Plan plan):
+    """Where in packed rows of x, of this shape, each weight (C, kh, kw) of an output reads, from a pixel's place."""
+    c, u, v = np.indices(kernel)
+    table = ((u * shape[0] + c) * plan.stride + v % plan.stride) * plan.width + v // plan.stride
+    return offsets32(table, plan, shape)
 
 
-cdef offsets32(pixels, Plan plan, x):
+cdef offsets32(pixels, Plan plan, shape):
     """Bytes of this many pixels."""
-    if plan.span * x.shape[0] * plan.stride * plan.width * PIXEL >= 2**31:
-        raise ValueError(f"an image of shape {x.shape} is too wide for a kernel of this size")
+    if plan.span * shape[0] * plan.stride * plan.width * PIXEL >= 2**31:
+        raise ValueError(f"an image of shape {shape} is too wide for a kernel of this size")
     return (pixels * PIXEL).astype(np.int32).reshape(-1)
 
 
@@ -107,7 +109,7 @@ cdef bands_of(y):
     """(blocks of the batch, rows of y a task); results do not depend on the rows."""
     blocks, wanted = -(-y.shape[3] * y.itemsize // PIXEL), os.cpu_count() or 1
     bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, y.shape[1] // BAND))
-    return blocks, -(-y.shape[1] // bands)
+    return blocks, -(-y.shape[1] // (2 * bands)) * 2
 
 
 cdef parts_of(dy, x, entries, Plan plan, least=1):

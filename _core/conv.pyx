@@ -39,7 +39,7 @@ def convolve(w, x, stride, padding, groups):
         return spconv.convolve(*_every_entry(w), x, w.shape[2], w.shape[3], stride, padding, groups)
     y = empty((len(w), *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
-    at = forward_offsets(w.shape, x, plan).reshape(w.shape[1:])
+    at = forward_offsets(w.shape[1:], x.shape, plan).reshape(w.shape[1:])
     places = np.arange(at.size).reshape(at.shape)
     down, right = (np.arange(k) - padding for k in w.shape[2:])
     multiply(w, places, at, at.size, len(w), down, right, x, y, plan)
@@ -66,7 +66,7 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
             down, right = (r + padding - u) // stride - plan.top, (q + padding - v) // stride - plan.left
             o = np.arange(len(w))[:, None, None]
             table = (down[:, None] * len(w) + o) * plan.width + right
-            at = offsets32(table, plan, dy).reshape(table.shape)
+            at = offsets32(table, plan, dy.shape).reshape(table.shape)
             places = o * math.prod(w.shape[1:]) + u[:, None] * kernel[1] + v
             multiply(w, places, at, kernel[0] * kernel[1], channels, down + plan.top, right + plan.left, dy,
                      dx[:, r::stride, q::stride], plan)
@@ -138,7 +138,7 @@ cdef in_chunks(table, chunk):
 
 cdef outer(dy, x, dw, stride, padding, Plan plan):
     """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n]."""
-    at = forward_offsets(dw.shape, x, plan).reshape(dw.shape[1:])
+    at = forward_offsets(dw.shape[1:], x.shape, plan).reshape(dw.shape[1:])
     places = in_chunks(np.arange(at.size).reshape(at.shape), TILE)
     tiles = -(-at.size // TILE)
     # the last one stands in for those of the last tile that are not there

@@ -1,74 +1,92 @@
 # y[o, a, b] = sum of values[k] x[at[k] from (a, b)] over the entries k of row o: for spconv.pyx.
 
-def _gather(const int64_t[::1] indptr, const int32_t[::1] at, const floating[::1] values,
-            const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band,
-            int64_t chunks):
+def _gather(const int64_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
+            int64_t chunks, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t residues,
+            int64_t blocks, int64_t band):
+    """Entries are those of spconv.pyx's `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
     cdef Image source = image_of(x), target = image_of(y)
-    cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
-    cdef int64_t size = ((band - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    cdef int64_t sums = 4 * PIXEL * target.channels
-    cdef const int32_t* offsets = &at[0] if at.shape[0] else NULL
-    cdef const floating* weights = &values[0] if at.shape[0] else NULL
-    cdef char* memory = NULL
+    cdef Entries entries
+    entries.starts, entries.at = &starts[0], &at[0] if at.shape[0] else NULL
+    entries.values = <const void*>&values[0] if at.shape[0] else NULL
+    entries.used, source.channels = &used[0] if used.shape[0] else NULL, used.shape[0]
+    entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
+    cdef int64_t group = group_of(&source, &plan, band), height = (target.height + residues - 1) // residues
+    cdef int64_t task, bands = (height + band - 1) // band
+    cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
+    memory = scratch(size + 4 * PIXEL * target.channels)
+    cdef char[:, ::1] room = memory
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
+    cdef Entries* e = &entries
     # Pattern and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
-    with nogil, parallel():
-        memory = <char*>malloc(size + sums + LINE)
+    with nogil:
         for task in prange(blocks * bands, schedule="dynamic"):
-            if memory == NULL:
-                failed += 1
-            elif floating is float:
-                gather_band(<vf32*>to_line(memory), size, &indptr[0], chunks, offsets, weights, from_, to, p,
-                            task // bands * PIXEL, task % bands * band,
-                            min(task % bands * band + band, to.height))
+            if floating is float:
+                gather_band(<vf32*>&room[threadid(), 0], size, e, from_, to, p, residues, group,
+                            task // bands * PIXEL, task % bands * band, min(task % bands * band + band, height))
             else:
-                gather_band(<vf64*>to_line(memory), size, &indptr[0], chunks, offsets, weights, from_, to, p,
-                            task // bands * PIXEL, task % bands * band,
-                            min(task % bands * band + band, to.height))
-        free(memory)
-    if failed:
-        raise MemoryError("no memory for a packed block of the batch")
+                gather_band(<vf64*>&room[threadid(), 0], size, e, from_, to, p, residues, group,
+                            task // bands * PIXEL, task % bands * band, min(task % bands * band + band, height))
 
 
-cdef void gather_band(vector* packed, int64_t size, const int64_t* indptr, int64_t chunks, const int32_t* at,
-                      const void* values, Image* x, Image* y, Plan* plan, int64_t first, int64_t begin,
-                      int64_t end) noexcept nogil:
-    """Output rows begin to end - 1 of the block that starts at byte `first` of each pixel."""
-    cdef int64_t a, filled = 0, nbytes = min(PIXEL, y.nbytes - first)
-    cdef int64_t row = row_bytes(x, plan)
-    for a in range(begin, end):
-        while filled < (a - begin) * plan.stride + plan.span:
-            pack_row(<char*>packed + filled * row, x, begin * plan.stride + plan.top + filled, plan, first, nbytes)
-            filled += 1
-        gather_row(<vector*>(<char*>packed + (a - begin) * plan.stride * row), indptr, chunks, at, values, y,
-                   y.data + a * y.by_row + first, nbytes, <vector*>(<char*>packed + size))
+cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, Image* y, Plan* plan,
+                      int64_t residues, int64_t group, int64_t first, int64_t begin, int64_t end) noexcept nogil:
+    """Rows begin to end - 1 of each residue of the block that starts at byte `first` of each pixel."""
+    cdef int64_t r, q, last, nbytes = min(PIXEL, y.nbytes - first)
+    cdef bint more = False
+    cdef int64_t bins = entries.chunks * entries.rows * entries.span
+    cdef Entries own = entries[0]
+    cdef Image part = y[0]
+    part.by_row, part.by_pixel = residues * y.by_row, residues * y.by_pixel
+    while begin < end:
+        last = min(begin + group, end)
+        pack_rows(<char*>packed, x, begin, last, more, group, plan, first, nbytes, own.used)
+        for r in range(min(residues, y.height)):
+            for q in range(min(residues, y.width)):
+                part.data = y.data + r * y.by_row + q * y.by_pixel + first
+                part.height = (y.height - r + residues - 1) // residues
+                part.width = (y.width - q + residues - 1) // residues
+                own.starts = entries.starts + (r * residues + q) * bins
+                gather_rows(packed, &own, x, &part, plan, begin, min(last, part.height), nbytes,
+                            <vector*>(<char*>packed + size))
+        begin, more = last, True
 
 
-cdef void gather_row(const vector* packed, const int64_t* indptr, int64_t chunks, const int32_t* at,
-                     const void* values, Image* y, char* target, int64_t nbytes, vector* sums) noexcept nogil:
-    cdef int64_t o, c, b = 0
-    cdef bint last
-    while b < y.width:
-        for c in range(chunks * y.channels):
-            o, last = c % y.channels, c >= (chunks - 1) * y.channels
-            if b + 4 <= y.width:
-                gather_four(packed + 2 * b, at, values, indptr[c], indptr[c + 1], &sums[8 * o], c < y.channels, last,
-                            target + o * y.by_channel, y.by_pixel, nbytes)
-            else:
-                gather_tail(packed + 2 * b, at, values, indptr[c], indptr[c + 1], &sums[8 * o], c < y.channels, last,
-                            target + o * y.by_channel, y.by_pixel, nbytes, y.width - b)
-        target += 4 * y.by_pixel
-        b += 4
+cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y, Plan* plan, int64_t begin,
+                      int64_t end, int64_t nbytes, vector* sums) noexcept nogil:
+    """Rows two by two, and columns. Where the number is odd, the last two are one on from those before; a single
+    one is done as if it were two."""
+    cdef int64_t a, b, i, j, c, o, step = plan.stride * row_bytes(x, plan)
+    cdef int64_t tall = end - begin > 1, wide = y.width > 1
+    cdef const vector* tile
+    cdef const int64_t* starts
+    cdef char* target
+    cdef Meet upper, lower
+    for i in range(begin, end, 2):
+        a = max(begin, min(i, end - 2))
+        upper, lower = meeting(x, plan, a), meeting(x, plan, a + tall)
+        for j in range(0, y.width, 2):
+            b = max(0, min(j, y.width - 2))
+            tile = <const vector*>(<const char*>packed + (a - begin) * step) + 2 * b
+            target = y.data + a * y.by_row + b * y.by_pixel
+            starts = entries.starts
+            for c in range(entries.chunks):
+                for o in range(entries.rows):
+                    gather_four(tile, tall * step, wide * PIXEL, entries, starts, &upper, &lower, &sums[8 * o],
+                                c == 0, c == entries.chunks - 1, target + o * y.by_channel, tall * y.by_row,
+                                wide * y.by_pixel, nbytes)
+                    starts += entries.span
 
 
-cdef inline void gather_four(const vector* x, const int32_t* at, const void* values, int64_t k, int64_t end,
-                             vector* sums, bint first, bint last, char* target, int64_t by_pixel,
-                             int64_t nbytes) noexcept nogil:
-    """Four pixels, on from `sums` (4, 2) unless these entries are the first, and to the target with the last."""
-    cdef const vector* p
+cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int64_t* starts,
+                             Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
+                             int64_t below, int64_t beside, int64_t nbytes) noexcept nogil:
+    """Two by two pixels, on from `sums` (4, 2) unless these entries are the first, and to the target with the last."""
+    cdef const char* p
+
     cdef vector w, a0, a1, b0, b1, c0, c1, d0, d1
+    cdef int64_t k
     cdef double zero = 0
     if not first:
         a0, a1, b0, b1, c0, c1, d0, d1 = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]
@@ -78,49 +96,38 @@ cdef inline void gather_four(const vector* x, const int32_t* at, const void* val
         else:
             a0 = splat64(&zero, 0)
         a1 = b0 = b1 = c0 = c1 = d0 = d1 = a0
-    while k < end:
-        if vector is vf32:
-            w = splat32(values, k)
-        else:
-            w = splat64(values, k)
-        p = <const vector*>(<const char*>x + at[k])
-        a0 = a0 + w * p[0]
-        a1 = a1 + w * p[1]
-        b0 = b0 + w * p[2]
-        b1 = b1 + w * p[3]
-        c0 = c0 + w * p[4]
-        c1 = c1 + w * p[5]
-        d0 = d0 + w * p[6]
-        d1 = d1 + w * p[7]
-        k += 1
+    # entries that only the lower two pixels meet
+    for k in range(starts[lower.begin], starts[min(lower.end, upper.begin)]):
+        w = splat(entries.values, k, a0)
+        p = <const char*>x + entries.at[k] + down
+        c0 = c0 + w * (<const vector*>p)[0]
+        c1 = c1 + w * (<const vector*>p)[1]
+        d0 = d0 + w * (<const vector*>(p + right))[0]
+        d1 = d1 + w * (<const vector*>(p + right))[1]
+    for k in range(starts[max(lower.begin, upper.begin)], starts[min(lower.end, upper.end)]):
+        w = splat(entries.values, k, a0)
+        p = <const char*>x + entries.at[k]
+        a0 = a0 + w * (<const vector*>p)[0]
+        a1 = a1 + w * (<const vector*>p)[1]
+        b0 = b0 + w * (<const vector*>(p + right))[0]
+        b1 = b1 + w * (<const vector*>(p + right))[1]
+        p = p + down
+        c0 = c0 + w * (<const vector*>p)[0]
+        c1 = c1 + w * (<const vector*>p)[1]
+        d0 = d0 + w * (<const vector*>(p + right))[0]
+        d1 = d1 + w * (<const vector*>(p + right))[1]
+    # and only the upper two
+    for k in range(starts[max(lower.end, upper.begin)], starts[upper.end]):
+        w = splat(entries.values, k, a0)
+        p = <const char*>x + entries.at[k]
+        a0 = a0 + w * (<const vector*>p)[0]
+        a1 = a1 + w * (<const vector*>p)[1]
+        b0 = b0 + w * (<const vector*>(p + right))[0]
+        b1 = b1 + w * (<const vector*>(p + right))[1]
     if not last:
         sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a0, a1, b0, b1, c0, c1, d0, d1
         return
     put(target, a0, a1, nbytes)
-    put(target + by_pixel, b0, b1, nbytes)
-    put(target + 2 * by_pixel, c0, c1, nbytes)
-    put(target + 3 * by_pixel, d0, d1, nbytes)
-
-
-cdef inline void gather_tail(const vector* x, const int32_t* at, const void* values, int64_t begin, int64_t end,
-                             vector* sums, bint first, bint last, char* target, int64_t by_pixel, int64_t nbytes,
-                             int64_t pixels) noexcept nogil:
-    """The same for fewer than four, one at a time."""
-    cdef const vector* p
-    cdef vector w, a0, a1
-    cdef int64_t k, b
-    if first:
-        memset(sums, 0, 4 * PIXEL)
-    for b in range(pixels):
-        a0, a1 = sums[2 * b], sums[2 * b + 1]
-        for k in range(begin, end):
-            if vector is vf32:
-                w = splat32(values, k)
-            else:
-                w = splat64(values, k)
-            p = <const vector*>(<const char*>x + at[k]) + 2 * b
-            a0 = a0 + w * p[0]
-            a1 = a1 + w * p[1]
-        sums[2 * b], sums[2 * b + 1] = a0, a1
-        if last:
-            put(target + b * by_pixel, a0, a1, nbytes)
+    put(target + beside, b0, b1, nbytes)
+    put(target + below, c0, c1, nbytes)
+    put(target + below + beside, d0, d1, nbytes)

@@ -5,6 +5,7 @@ of columns is required; a repeated column adds up.
 """
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,8 @@ import numpy as np
 
 LIMIT = 2**31
 """Where rows, columns and entries are fewer, 32 bits hold every index."""
+FORMS = 8
+"""Forms of a pattern that are held at a time: a convolution asks for two a size of image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +109,26 @@ class Pattern:
             self._splits["parts", count] = _frozen(borders, np.int64)
         return self._splits["parts", count]
 
+    @cached_property
+    def _held(self) -> dict[tuple, tuple]:
+        return {}
+
+    def held(self, make: Callable, *arguments) -> tuple:
+        """make(self, *arguments), a tuple that is kept for the next call; the last FORMS of them are."""
+        key = make.__name__, *arguments
+        found = self._held.get(key)
+        if found is None:
+            found = make(self, *arguments)
+            for old in list(self._held)[: 1 - FORMS]:
+                self._held.pop(old, None)
+            self._held[key] = found
+        return found
+
     @property
     def nbytes(self) -> int:
         """Bytes held, with what the products have asked for so far: the transpose, the borders of tiles."""
         made = [self.__dict__[name] for name in ("order", "transpose") if name in self.__dict__]
+        made += [part for form in self._held.values() for part in form if isinstance(part, np.ndarray)]
         return sum(part.nbytes for part in (self.indptr, self.indices, *made, *self._splits.values()))
 
 

@@ -1,95 +1,165 @@
 # dw[k] = sum over (a, b, n) of dy[o, a, b] x[at[k] from (a, b)] for the entries k of row o: for spconv.pyx.
 
-def _sample(const int64_t[::1] indptr, const int32_t[::1] at, const floating[:, :, :, :] dy,
-            const floating[:, :, :, :] x, floating[:, ::1] partial, Plan plan, int64_t rows, int64_t tasks,
-            int64_t chunks, int64_t longest):
+def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, const int32_t[::1] used,
+            int64_t chunks, const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial,
+            floating[::1] dw, Plan plan, int64_t band, int64_t tasks):
+    """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
     cdef Image source = image_of(x), target = image_of(dy)
-    cdef int64_t part, parts = partial.shape[0], failed = 0
-    cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    cdef int64_t grads = rows * target.channels * target.width * PIXEL, sums = longest * LINE
-    cdef char* memory = NULL
+    cdef Entries entries
+    entries.starts, entries.at, entries.values = &starts[0], &at[0], NULL
+    entries.used, source.channels = &used[0], used.shape[0]
+    entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
+    cdef int64_t i, k, part, parts = partial.shape[0], longest = 0, bins = target.channels * plan.span
+    for i in range(chunks):
+        longest = max(longest, starts[(i + 1) * bins] - starts[i * bins])
+    cdef int64_t size = ((band - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
+    cdef int64_t grads = band * target.channels * target.width * PIXEL
+    memory = scratch(size + grads + longest * LINE)
+    cdef char[:, ::1] room = memory
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
-    # as above; each part of the tasks adds to a row of `partial` of its own
-    with nogil, parallel():
-        memory = <char*>malloc(size + grads + sums + LINE)
+    cdef Entries* e = &entries
+    # as above; order is a permutation
+    with nogil:
         for part in prange(parts, schedule="dynamic"):
-            if memory == NULL:
-                failed += 1
-            elif floating is float:
-                sample_part(<vf32*>to_line(memory), size, size + grads, &indptr[0], chunks, &at[0], to, from_,
-                            &partial[part, 0], p, rows, part * tasks // parts, (part + 1) * tasks // parts)
+            if floating is float:
+                sample_part(<vf32*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
+                            band, part * tasks // parts, (part + 1) * tasks // parts)
             else:
-                sample_part(<vf64*>to_line(memory), size, size + grads, &indptr[0], chunks, &at[0], to, from_,
-                            &partial[part, 0], p, rows, part * tasks // parts, (part + 1) * tasks // parts)
-        free(memory)
-    if failed:
-        raise MemoryError("no memory for a packed block of the batch")
+                sample_part(<vf64*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
+                            band, part * tasks // parts, (part + 1) * tasks // parts)
+        for k in prange(order.shape[0], schedule="static"):
+            dw[order[k]] = column_sum(&partial[0, k], parts, partial.shape[1])
 
 
-cdef void sample_part(vector* packed, int64_t grads, int64_t sums, const int64_t* indptr, int64_t chunks,
-                      const int32_t* at, Image* dy, Image* x, void* dw, Plan* plan, int64_t rows, int64_t task,
-                      int64_t end) noexcept nogil:
-    """Tasks are the bands of `rows` output rows of all blocks; lanes are summed once a chunk."""
-    cdef int64_t i, c, k, first, begin, last, nbytes, bands = (dy.height + rows - 1) // rows
-    cdef int64_t count, row = row_bytes(x, plan)
+cdef floating column_sum(floating* first, int64_t count, int64_t step) noexcept nogil:
+    cdef floating total = 0
+    cdef int64_t i
+    for i in range(count):
+        total += first[i * step]
+    return total
+
+
+cdef void sample_part(vector* packed, int64_t grads, int64_t sums, Entries* entries, Image* dy, Image* x, void* dw,
+                      Plan* plan, int64_t band, int64_t task, int64_t end) noexcept nogil:
+    """Lanes are summed once a chunk."""
+    cdef int64_t i, c, k, first, begin, last, nbytes, count, bands = (dy.height + band - 1) // band
+    cdef int64_t bins = entries.rows * entries.span
     cdef char* images = <char*>packed
-    cdef const int64_t* starts
+    cdef Entries chunk = entries[0]
+    cdef Image seen
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
+    memset(dw, 0, entries.starts[entries.chunks * bins] * (4 if vector is vf32 else 8))
     while task < end:
-        first, begin = task // bands * PIXEL, task % bands * rows
-        last, nbytes = min(begin + rows, dy.height), min(PIXEL, x.nbytes - first)
-        for i in range((last - begin - 1) * plan.stride + plan.span):
-            pack_row(images + i * row, x, begin * plan.stride + plan.top + i, plan, first, nbytes)
-        for i in range(last - begin):
-            pack_row(images + grads + i * row_bytes(dy, &own), dy, begin + i, &own, first, nbytes)
-        for c in range(chunks):
-            starts = indptr + c * dy.channels
-            k, count = starts[0], starts[dy.channels] - starts[0]
+        first, begin = task // bands * PIXEL, task % bands * band
+        last, nbytes = min(begin + band, dy.height), min(PIXEL, x.nbytes - first)
+        pack_rows(images, x, begin, last, False, band, plan, first, nbytes, entries.used)
+        seen = dy[0]
+        if nbytes == PIXEL and entries.chunks <= INPLACE:
+            # read only once: not worth packing
+            seen.data = dy.data + begin * dy.by_row + first
+        else:
+            pack_rows(images + grads, dy, begin, last, False, band, &own, first, nbytes, NULL)
+            seen.data, seen.by_pixel, seen.by_channel = images + grads, PIXEL, dy.width * PIXEL
+            seen.by_row = dy.channels * seen.by_channel
+        for c in range(entries.chunks):
+            chunk.starts = entries.starts + c * bins
+            k, count = chunk.starts[0], chunk.starts[bins] - chunk.starts[0]
             memset(images + sums, 0, count * LINE)
-            for i in range(last - begin):
-                sample_row(<vector*>(images + i * plan.stride * row),
-                           <vector*>(images + grads + i * row_bytes(dy, &own)), starts, at, dy,
-                           <vector*>(images + sums))
+            sample_rows(packed, &chunk, &seen, x, plan, begin, last, <vector*>(images + sums) - k)
             for i in range(count):
                 add_sum(dw, k + i, (<vector*>(images + sums))[i])
         task += 1
 
 
-cdef void sample_row(const vector* x, const vector* grads, const int64_t* indptr, const int32_t* at, Image* dy,
-                     vector* sums) noexcept nogil:
-    cdef int64_t o, b, k, zeroth = indptr[0]
-    cdef const vector* d
+cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image, Plan* plan, int64_t begin,
+                      int64_t end, vector* sums) noexcept nogil:
+    """Rows two by two and columns four by four, or two; where the number is odd, the last ones pixel by pixel."""
+    cdef int64_t a, b, o, tall = (end - begin) // 2 * 2, even = dy.width // 2 * 2
+    cdef int64_t down = plan.stride * row_bytes(image, plan)
+    cdef const char* d
     cdef const vector* p
-    for b in range(0, dy.width - 3, 4):
-        for o in range(dy.channels):
-            sample_four(x + 2 * b, grads + 2 * (o * dy.width + b), at + indptr[o], indptr[o + 1] - indptr[o],
-                        sums + indptr[o] - zeroth)
-    for b in range(dy.width // 4 * 4, dy.width):
-        for o in range(dy.channels):
-            d = grads + 2 * (o * dy.width + b)
-            for k in range(indptr[o], indptr[o + 1]):
-                p = <const vector*>(<const char*>(x + 2 * b) + at[k])
-                sums[k - zeroth] = sums[k - zeroth] + d[0] * p[0] + d[1] * p[1]
+    cdef const int64_t* starts
+    cdef Meet upper, lower
+    for a in range(0, tall, 2):
+        upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
+        for b in range(0, even, 4):
+            p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
+            starts = entries.starts
+            for o in range(entries.rows):
+                if starts[0] == starts[entries.span]:
+                    pass
+                elif b + 4 <= even:
+                    sample_tile(p, down, d, dy, entries.at, starts, &upper, &lower, sums, True)
+                else:
+                    sample_tile(p, down, d, dy, entries.at, starts, &upper, &lower, sums, False)
+                d += dy.by_channel
+                starts += entries.span
+    for a in range(end - begin):
+        upper = meeting(image, plan, begin + a)
+        for b in range(even if a < tall else 0, dy.width):
+            p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
+            starts = entries.starts
+            for o in range(entries.rows):
+                sample_one(p, <const vector*>d, entries.at, starts[upper.begin], starts[upper.end], sums)
+                d += dy.by_channel
+                starts += entries.span
 
 
-cdef inline void sample_four(const vector* x, const vector* d, const int32_t* at, int64_t count,
-                             vector* sums) noexcept nogil:
-    """Adds four pixels to the sums of all entries of an output."""
+cdef inline void sample_tile(const vector* x, int64_t down, const char* pixel, Image* dy, const int32_t* at,
+                             const int64_t* starts, Meet* upper, Meet* lower, vector* sums, bint wide) noexcept nogil:
+    """Adds two by two or, `wide`, by four pixels, from this one of dy on, to the sums of all entries of an output."""
     cdef const vector* p
+    cdef const vector* q
     cdef vector u, v
     cdef int64_t k
-    cdef vector d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3], d4 = d[4], d5 = d[5], d6 = d[6], d7 = d[7]
-    for k in range(count):
+    cdef int64_t step = dy.by_pixel
+    cdef const vector* d = <const vector*>pixel
+    cdef const vector* f = <const vector*>(pixel + step)
+    cdef vector d0 = d[0], d1 = d[1], d2 = f[0], d3 = f[1], d4 = d0, d5 = d0, d6 = d0, d7 = d0
+    d, f = <const vector*>(pixel + dy.by_row), <const vector*>(pixel + dy.by_row + step)
+    cdef vector e0 = d[0], e1 = d[1], e2 = f[0], e3 = f[1], e4 = d0, e5 = d0, e6 = d0, e7 = d0
+    if wide:
+        d, f = <const vector*>(pixel + 2 * step), <const vector*>(pixel + 3 * step)
+        d4, d5, d6, d7 = d[0], d[1], f[0], f[1]
+        d, f = <const vector*>(pixel + dy.by_row + 2 * step), <const vector*>(pixel + dy.by_row + 3 * step)
+        e4, e5, e6, e7 = d[0], d[1], f[0], f[1]
+    # entries that only the lower pixels meet
+    for k in range(starts[lower.begin], starts[min(lower.end, upper.begin)]):
+        q = <const vector*>(<const char*>x + at[k] + down)
+        u = sums[k] + dot(q, e0, e1, e2, e3)
+        if wide:
+            u = u + dot(q + 4, e4, e5, e6, e7)
+        sums[k] = u
+    for k in range(starts[max(lower.begin, upper.begin)], starts[min(lower.end, upper.end)]):
         p = <const vector*>(<const char*>x + at[k])
-        u = sums[k] + d0 * p[0]
-        v = d1 * p[1]
-        u = u + d2 * p[2]
-        v = v + d3 * p[3]
-        u = u + d4 * p[4]
-        v = v + d5 * p[5]
-        u = u + d6 * p[6]
-        v = v + d7 * p[7]
+        q = <const vector*>(<const char*>p + down)
+        u = sums[k] + dot(p, d0, d1, d2, d3)
+        v = dot(q, e0, e1, e2, e3)
+        if wide:
+            u = u + dot(p + 4, d4, d5, d6, d7)
+            v = v + dot(q + 4, e4, e5, e6, e7)
         sums[k] = u + v
+    # and only the upper ones
+    for k in range(starts[max(lower.end, upper.begin)], starts[upper.end]):
+        p = <const vector*>(<const char*>x + at[k])
+        u = sums[k] + dot(p, d0, d1, d2, d3)
+        if wide:
+            u = u + dot(p + 4, d4, d5, d6, d7)
+        sums[k] = u
+
+
+cdef inline vector dot(const vector* p, vector d0, vector d1, vector d2, vector d3) noexcept nogil:
+    return d0 * p[0] + d1 * p[1] + d2 * p[2] + d3 * p[3]
+
+
+cdef inline void sample_one(const vector* x, const vector* d, const int32_t* at, int64_t k, int64_t end,
+                            vector* sums) noexcept nogil:
+    cdef const vector* p
+    cdef vector d0 = d[0], d1 = d[1]
+    while k < end:
+        p = <const vector*>(<const char*>x + at[k])
+        sums[k] = sums[k] + d0 * p[0] + d1 * p[1]
+        k += 1

@@ -1,0 +1,53 @@
+"""Memory that results lie in, kept for the next ones.
+
+A training step asks for the same arrays again and again, and the system hands out fresh memory a page at a time:
+filling new pages takes longer than most sparse products. So the memory of a large result that nobody holds any more
+waits here for the next result of its size.
+"""
+
+import numpy as np
+
+LEAST = 1 << 18
+"""Bytes from which an array is worth keeping."""
+MOST = 1 << 28
+"""Bytes that may wait; of more, the size that was used longest ago goes back to the system."""
+
+_waiting: dict[int, list[np.ndarray]] = {}
+
+
+def empty(nbytes: int) -> np.ndarray:
+    """Uninitialised bytes: (nbytes,) uint8, the caller's alone as long as an array on them lives."""
+    return np.asarray(_Loan(nbytes)) if nbytes >= LEAST else np.empty(nbytes, np.uint8)
+
+
+def waiting() -> int:
+    """Bytes that wait for a result."""
+    return sum(size * len(stack) for size, stack in list(_waiting.items()))
+
+
+class _Loan:
+    """What arrays on a piece of memory hold on to; the end of the last one gives it back."""
+
+    __slots__ = ("memory",)
+
+    def __init__(self, nbytes: int):
+        # `pop` is atomic, so nothing is lent twice
+        stack = _waiting.get(nbytes, [])
+        try:
+            self.memory = stack.pop()
+        except IndexError:
+            self.memory = np.empty(nbytes, np.uint8)
+
+    @property
+    def __array_interface__(self) -> dict:
+        return self.memory.__array_interface__
+
+    def __del__(self):
+        # a thread that comes between these lines may lose memory that waits, which is then free
+        stack = _waiting.pop(self.memory.nbytes, [])
+        stack.append(self.memory)
+        _waiting[self.memory.nbytes] = stack
+        for size in list(_waiting):
+            if waiting() <= MOST:
+                break
+            _waiting.pop(size, None)
