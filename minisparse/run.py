@@ -34,6 +34,7 @@ class TrainSettings:
     weight_decay: float = setting(0.0, "pull towards the rest value, >= 0")
     smoothing: float = setting(0.0, "label smoothing, in [0, 1)")
     augment: bool = setting(False, "random crops and flips")
+    shift: int = setting(0, "without --augment, pixels by which images are moved at random, at most")
     sparse: bool = setting(True, "train weights in the sparse store once their mask is fixed and thin")
     seed: int = setting(0, "of initial values, batches and every other random choice")
 
@@ -45,6 +46,7 @@ class TrainSettings:
         check(self.schedule in schedules.SCHEDULES, "schedule", self.schedule, f"is none of {[*schedules.SCHEDULES]}")
         check(0 <= self.warmup < 1, "warmup", self.warmup, "must lie in [0, 1)")
         check(0 <= self.smoothing < 1, "smoothing", self.smoothing, "must lie in [0, 1)")
+        check(self.shift >= 0, "shift", self.shift, "must be >= 0")
         check(0 <= self.seed < 2**63, "seed", self.seed, "must lie in [0, 2^63)")
 
     def make_optimizer(self) -> Optimizer:
@@ -84,7 +86,7 @@ class Run:
     def __post_init__(self):
         s = self.settings
         self.renew_optimizer()
-        self.batches = Batches(self.data.train, s.batch, s.seed, s.augment)
+        self.batches = Batches(self.data.train, s.batch, s.seed, s.augment, s.shift)
 
     @property
     def total_steps(self) -> int:

@@ -97,13 +97,14 @@ def train_step(run: Run) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         logits, caches = model.forward(x.astype(model.dtype, copy=False), training=True)
         loss, dlogits = softmax_cross_entropy(logits, labels, run.settings.smoothing)
-        model.backward(dlogits, caches)
+        model.accumulate(dlogits, caches)
 
     for name, p in parameters.items():
         p.store.values, cache = latent[name]
         p.store.grad = method.pullback(p, p.store.grad, cache)
         penalty, gradient = method.penalty(p)
-        p.store.grad += gradient
+        if np.any(gradient):
+            p.store.grad += gradient
         loss += penalty
 
     if not np.isfinite(loss):

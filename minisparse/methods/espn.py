@@ -135,7 +135,7 @@ class ESPN(Pruning):
         for name, p in self.candidates(run.model).items():
             m = p.notes["m"]
             gradient = p.notes.pop("dm") + alpha * np.sign(m)
-            m -= run.lr * run.optimizer.direction(f"{name}.m", gradient)
+            run.optimizer.update(f"{name}.m", m, gradient, run.lr)
 
     def few_left(self, run) -> bool:
         """Eq. 4."""
