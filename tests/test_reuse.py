@@ -13,7 +13,7 @@ SIZE = reuse.LEAST + 12345
 @pytest.fixture(autouse=True)
 def nothing_waits(monkeypatch):
     gc.collect()
-    monkeypatch.setattr(pool, "_waiting", {})
+    monkeypatch.setattr(reuse, "_waiting", {})
 
 
 def test_memory_that_nobody_holds_is_used_again():
@@ -47,7 +47,7 @@ def test_small_arrays_are_left_to_numpy():
 
 
 def test_what_waits_is_bounded_and_the_size_used_last_stays(monkeypatch):
-    monkeypatch.setattr(pool, "MOST", 3 * SIZE)
+    monkeypatch.setattr(reuse, "MOST", 3 * SIZE)
     for size in (SIZE, SIZE + 1, SIZE, SIZE + 2):
         reuse.empty(size)
     assert reuse.waiting() <= 3 * SIZE and SIZE + 2 in reuse._waiting
