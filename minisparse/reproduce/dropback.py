@@ -1,6 +1,13 @@
 """The rows of DropBack: M. Golub, G. Lemieux, M. Lis, 2018, arXiv 1806.06949.
 
 The paper's tables were not at hand as text: its figures stand here from memory, and are printed as recalled.
+
+How the settings were chosen: by validation errors of lenet-300-100 at 20,000 values, seed 0, 30 epochs, where 0.2
+points are noise. Learning rate 0.4 and batches of 50 gave 1.96 %; rate 0.2 gave 2.32, 0.6 2.08; batches of 100 2.36;
+a cosine schedule 2.00, halving 2.16; weight decay 1e-4 2.04; label smoothing 0.1 2.00; initial values of 0.7 times
+the size 2.06; standardised pixels at rate 0.1 2.40; freezing at 0.3 of the run 1.94, and with 60 epochs 1.86; shifts
+by one pixel 1.28. At 1,500 values 4.52 %; shifts 4.86; rate 0.2 5.42 and 0.1 6.22 (20 epochs), 0.8 diverges; batches
+of 25 4.70 (20 epochs), of 100 4.82 (60 epochs).
 """
 
 from dataclasses import replace
@@ -15,7 +22,8 @@ MNIST = replace(PLAIN, shift=1)
 SMALL = 1_500
 """Budget at which shifts hurt, since the network underfits."""
 SHIFTED = "trained on shifted images; the row that ends in plain is without"
-CONV = replace(MNIST, epochs=15)
+CONV = replace(MNIST, epochs=15, lr=0.1)
+"""LeNet-5 has no nonlinearity behind its convolutions, and diverges at 0.4."""
 CIFAR = TrainSettings(epochs=15, batch=64, lr=0.4, schedule="cosine", momentum=0.0, weight_decay=5e-4, augment=True)
 TOO_LARGE = "a network of this size needs days on a CPU; the rows on narrower networks stand in for it"
 

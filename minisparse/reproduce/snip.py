@@ -14,7 +14,7 @@ GRASP = "arXiv 2002.07376"
 HAN = "arXiv 1506.02626, table 1"
 
 FC = TrainSettings(epochs=60, batch=100, lr=0.1, schedule="cosine", momentum=0.9, weight_decay=1e-4, shift=1)
-CONV = replace(FC, epochs=12, lr=0.05)
+CONV = replace(FC, epochs=12, lr=0.02, warmup=0.1)
 TRAINING = {"lenet-300-100": FC, "lenet-5-caffe": CONV}
 """How the sparse networks of MNIST are trained, whatever chose their masks."""
 
