@@ -141,8 +141,9 @@ def _rest(kind, key, scale, factor, columns, rows: slice) -> np.ndarray:
 
 def _entries(pattern: Pattern, rows: slice) -> tuple[np.ndarray, np.ndarray, slice]:
     """Row within the tile and column of the tracked entries of these rows, and which entries they are."""
-    entries = slice(pattern.indptr[rows.start], pattern.indptr[rows.stop])
-    return pattern.row_of[entries] - rows.start, pattern.indices[entries], entries
+    borders = pattern.indptr[rows.start : rows.stop + 1]
+    entries = slice(borders[0], borders[-1])
+    return np.repeat(np.arange(len(borders) - 1), np.diff(borders)), pattern.indices[entries], entries
 
 
 def _rows(kind, key, scale, factor, pattern, values, rows: slice) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Crash-safe runs: a folder whose checkpoint always is the state after some whole step.
 
-The checkpoint holds everything that the loop changes - stored values, masks, rest scales, buffers, optimiser
-state, the log - and the configuration that the rest is rebuilt from. It is written in one atomic replacement;
-config.json, log.csv and log.json are derived from it for people, so they can never disagree with it.
+The checkpoint holds everything that the loop changes - stored values, masks, rest scales, buffers, the state of
+optimiser and method, the log - and the configuration that the rest is rebuilt from. It is written in one atomic
+replacement; config.json, log.csv and log.json are derived from it for people, so they can never disagree with it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,14 @@ from minisparse import fileformat
 from minisparse.model import Model
 from minisparse.params import Parameter
 from minisparse.settings import to_config
-from minisparse.stores import DenseStore, SparseStore
+from minisparse.stores import DenseStore, RegeneratedStore, SparseStore
 
 if TYPE_CHECKING:
     from minisparse.run import Run
 
 
 MEMBERS = {"model", "method", "settings", "data", "step", "loss_sum", "rows", "finished"}
-MEMBERS |= {"parameters", "buffers", "optimizer"}
+MEMBERS |= {"parameters", "buffers", "optimizer", "state"}
 """Of a checkpoint's header."""
 
 
@@ -62,6 +63,7 @@ class RunFolder:
             "parameters": {name: _save_parameter(p, sections) for name, p in run.model.parameters.items()},
             "buffers": {name: sections.add(array) for name, array in run.model.buffers.items()},
             "optimizer": {name: sections.add(array) for name, array in run.optimizer.state.items()},
+            "state": {name: sections.add(array) for name, array in run.state.items()},
         }
         fileformat.write(self.checkpoint, "checkpoint", header, sections.content)
         self._write_for_people(run)
@@ -79,6 +81,7 @@ class RunFolder:
                 )
         _load_model(run.model, header, sections)
         run.optimizer.state = {name: _array(sections, spec) for name, spec in header["optimizer"].items()}
+        run.state = {name: _array(sections, spec) for name, spec in header["state"].items()}
         run.step, run.loss_sum = header["step"], header["loss_sum"]
         run.rows, run.finished = header["rows"], header["finished"]
         self._write_for_people(run)
@@ -149,6 +152,8 @@ def _save_parameter(p: Parameter, sections: _Sections) -> dict[str, Any]:
     facts: dict[str, Any] = {"rest_scale": p.rest_scale, "values": sections.add(p.store.values)}
     if isinstance(p.store, SparseStore):
         facts["index"] = sections.add(p.store.index)
+        if isinstance(p.store, RegeneratedStore):
+            facts["frozen"] = p.store.frozen
     elif p.mask is not None:
         facts["mask"] = sections.add(np.packbits(p.mask))
         facts["frozen"] = p.store.frozen
@@ -156,15 +161,15 @@ def _save_parameter(p: Parameter, sections: _Sections) -> dict[str, Any]:
 
 
 def _load_parameter(p: Parameter, facts: dict[str, Any], sections: dict[str, bytes]) -> None:
-    values = _array(sections, facts["values"])
-    p.rest_scale = facts["rest_scale"]
+    values, rest = _array(sections, facts["values"]), replace(p.init, factor=facts["rest_scale"])
     if "index" in facts:
-        p.store = SparseStore(p.shape, _array(sections, facts["index"]), values, p.store.rest)
+        entries = p.shape, _array(sections, facts["index"]), values, rest
+        p.store = RegeneratedStore(*entries, facts["frozen"]) if "frozen" in facts else SparseStore(*entries)
         return
     mask = None
     if "mask" in facts:
         mask = np.unpackbits(_array(sections, facts["mask"]), count=p.size).astype(bool).reshape(p.shape)
-    p.store = DenseStore(values.reshape(p.shape), p.store.rest, mask, facts.get("frozen", True))
+    p.store = DenseStore(values.reshape(p.shape), rest, mask, facts.get("frozen", True))
 
 
 def _load_model(model: Model, header: dict[str, Any], sections: dict[str, bytes]) -> None:

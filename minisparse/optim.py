@@ -74,6 +74,21 @@ class SGD(Optimizer):
         v += g
         return g + self.momentum * v if self.nesterov else v
 
+    def follow(self, name: str, source: np.ndarray, g: np.ndarray) -> None:
+        """The state of a parameter that now stores other entries.
+
+        Parameters
+        ----------
+        source : (K,) int64, where each entry was before, or -1 for one whose first step, from rest, was along `g`
+        g : (K,)
+        """
+        key = f"velocity/{name}"
+        if key in self.state:
+            stayed = source >= 0
+            velocity = g.copy()
+            velocity[stayed] = self.state[key][source[stayed]]
+            self.state[key] = velocity
+
 
 class Adam(Optimizer):
     """Adam (Kingma, Ba, 2015, arXiv 1412.6980, algorithm 1).

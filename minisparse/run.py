@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from minisparse import schedules
 from minisparse.data import Batches, Dataset
 from minisparse.methods.base import Method
@@ -59,6 +61,7 @@ class Run:
     step : optimiser steps done
     loss_sum : of the losses since the epoch began
     rows : the log, one dictionary an epoch
+    state : arrays that the method carries from step to step
     """
 
     model: Model
@@ -70,6 +73,7 @@ class Run:
     step: int = 0
     loss_sum: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)
+    state: dict[str, np.ndarray] = field(default_factory=dict)
     finished: bool = False
 
     def __post_init__(self):
@@ -85,3 +89,8 @@ class Run:
     def progress(self) -> float:
         """Share of the steps that are done, in [0, 1]."""
         return self.step / self.total_steps
+
+    @property
+    def last_rate(self) -> float:
+        """Learning rate of the step that was taken last."""
+        return self.settings.learning_rate((self.step - 1) / self.total_steps)

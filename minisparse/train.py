@@ -90,7 +90,7 @@ def train_step(run: Run) -> float:
 
     latent = {}
     for name, p in parameters.items():
-        p.store.grad.fill(0)
+        p.store.zero_grad()
         used, cache = method.transform(p, p.store.values)
         latent[name] = p.store.values, cache
         p.store.values = used
@@ -124,7 +124,7 @@ def end_epoch(run: Run) -> dict[str, Any]:
     row = {
         "epoch": run.step // len(run.batches),
         "step": run.step,
-        "lr": run.settings.learning_rate((run.step - 1) / run.total_steps),
+        "lr": run.last_rate,
         "train_loss": run.loss_sum / len(run.batches),
         "validation_loss": result.loss,
         "validation_error": result.error,
@@ -135,8 +135,8 @@ def end_epoch(run: Run) -> dict[str, Any]:
     return row
 
 
-def evaluate(model: Model, split: Split, batch: int = 500) -> Evaluation:
-    """Error and loss of a model on a split, in evaluation mode."""
+def evaluate(model: Model, split: Split, batch: int = 100) -> Evaluation:
+    """Error and loss of a model on a split, in evaluation mode, `batch` samples at a time."""
     if len(split) == 0:
         raise ValueError("the split to evaluate on is empty")
     wrong, loss = 0, 0.0
