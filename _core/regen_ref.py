@@ -23,7 +23,7 @@ from minisparse._core.spmm_ref import check_operand, check_pattern, check_values
 
 KINDS = ("constant", "uniform", "normal")
 TILE = 1 << 19
-"""Most entries that the twin regenerates at a time, in whole rows; a smaller weight is one tile, as if it were dense."""
+"""Most entries that are regenerated at a time, in whole rows; a smaller weight is one tile, as if it were dense."""
 
 
 def matmul(
@@ -168,7 +168,7 @@ def check_tile(kind, key, pattern: Pattern, gradient: np.ndarray, first: int, ra
     if not 0 <= first <= pattern.shape[0] - len(gradient):
         raise ValueError(f"first={first} and {len(gradient)} rows of a gradient pass {pattern.shape[0]}, those of W")
     if not threshold >= 0 or not abs(rate) < float("inf") or not -(2**63) <= place < 2**63:
-        raise ValueError(f"rate={rate} must be finite, threshold={threshold} at least 0, place={place} a 64-bit integer")
+        raise ValueError(f"rate={rate} must be finite, threshold={threshold} >= 0 and place={place} a 64-bit integer")
     return _check_weight(kind, key, pattern)
 
 

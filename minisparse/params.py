@@ -72,7 +72,7 @@ class Parameter:
     role : "weight", "bias" or "gain" (the scale of a normalisation)
     init : Init of the values at the start of training
     dtype : of the values as they are made, float32 or float64
-    store : DenseStore, SparseStore or RegeneratedStore, which layers use as an operator; made when it is first asked for
+    store : DenseStore, SparseStore or RegeneratedStore, an operator to layers; made when it is first asked for
     """
 
     def __init__(self, shape: tuple[int, ...], init: Init, role: str = "weight"):

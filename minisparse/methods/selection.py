@@ -30,7 +30,7 @@ class Exact:
         self._waiting: list[Columns] = []
 
     def bound(self, start: int) -> tuple[float, int]:
-        """(threshold, index): entries of the array from place `start` on count if beyond, or equal with a lower index."""
+        """(threshold, index): an entry counts beyond it, or equal at a lower index, in an array from `start` on."""
         return self._last[0], self._last[1] - start
 
     def add(self, place: np.ndarray, gradient: np.ndarray, score: np.ndarray) -> None:
