@@ -1,0 +1,274 @@
+"""Adaptive binary arithmetic coding: symbols, and the places of a mask's entries.
+
+Every bit is coded in a context that has seen n0 zeros and n1 ones so far, with the probability
+
+    P(1) = (n1 + 1/2) / (n0 + n1 + 1)                                                            (1)
+
+of Krichevsky and Trofimov, so that no table is stored and n bits of one context cost at most
+n H(n1 / n) + log2(n) / 2 + 1 bits, H the binary entropy.
+
+    symbols    the bits of a symbol, the highest first; the context is what is known of the symbol
+    places     a bit an entry, 1 where it is kept; the context is the pair of bit lengths of z, the number of entries
+               since the last kept one, and c, the number of kept ones so far in this column
+
+The interval [low, low + range) starts as [0, 2^64 - 1). A zero takes its first range // (2 n0 + 2 n1 + 2) * (2 n0 + 1)
+numbers, a one the others. While range < 2^56 the top byte of low goes out and both grow by eight bits; a carry out of
+low goes into the bytes before. At the end comes the top byte of low, rounded up to a multiple of 2^56, and all zeros
+at the end of the data are dropped: a reader finds zeros there. So the data of a vector are unique, and others refused.
+
+Source: Rissanen and Langdon (1979); Krichevsky and Trofimov (1981), eq. 1; carries as in Schindler's range coder.
+"""
+
+import operator
+
+import numpy as np
+
+WIDEST = 16
+"""Bits of a symbol, at most."""
+CLASSES = 32
+"""Bit lengths, 0 to 31."""
+LIMIT = 2**31
+"""Entries, below which counts fit 32 bits and eq. 1 the range."""
+TOP, BYTE = (1 << 64) - 1, 1 << 56
+
+
+def encode(symbols: np.ndarray, width: int) -> np.ndarray:
+    """The data of symbols (n,) uint32 below 2^width: (bytes,) uint8.
+
+    Raises
+    ------
+    ValueError : a symbol of more bits, or width outside [1, 16].
+    """
+    width = check_symbols(symbols, width)
+    coder, counts = _Encoder(), _counts(1 << width)
+    for symbol in symbols.tolist():
+        # the context of a bit: a one, then the bits before it
+        for shift in reversed(range(width)):
+            coder.put(symbol >> shift & 1, counts[(1 << width | symbol) >> (shift + 1)])
+    return coder.finish()
+
+
+def decode(data: np.ndarray, width: int, count: int) -> np.ndarray:
+    """Symbols (count,) uint32 of data (bytes,) uint8.
+
+    Raises
+    ------
+    ValueError : the data are not those of `count` symbols, or width is outside [1, 16].
+    """
+    width, count = check_data(data, width, count)
+    coder, counts = _Decoder(data), _counts(1 << width)
+    symbols = np.empty(count, np.uint32)
+    for i in range(count):
+        node = 1
+        for _ in range(width):
+            node = node << 1 | coder.take(counts[node])
+        symbols[i] = node - (1 << width)
+    coder.finish()
+    return symbols
+
+
+def encode_places(places: np.ndarray, columns: int, count: int) -> np.ndarray:
+    """The data of a mask of `count` entries in rows of `columns`, kept at places (K,) int64: (bytes,) uint8.
+
+    Raises
+    ------
+    ValueError : places do not increase within [0, count), or columns lie outside [1, max(count, 1)].
+    """
+    columns, count = check_places(places, columns, count)
+    coder, counts, mask, kept = _Encoder(), _counts(CLASSES**2), np.zeros(count, bool), [0] * columns
+    mask[places] = True
+    z = 0
+    for i, bit in enumerate(mask.tolist()):
+        coder.put(bit, counts[CLASSES * z.bit_length() + kept[i % columns].bit_length()])
+        kept[i % columns] += bit
+        z = 0 if bit else z + 1
+    return coder.finish()
+
+
+def decode_places(data: np.ndarray, kept: int, columns: int, count: int) -> np.ndarray:
+    """Places (kept,) int64 of data (bytes,) uint8.
+
+    Raises
+    ------
+    ValueError : the data are not those of a mask with so many entries and kept ones.
+    """
+    kept, columns, count = check_mask(data, kept, columns, count)
+    coder, counts, above = _Decoder(data), _counts(CLASSES**2), [0] * columns
+    places, z = [], 0
+    for i in range(count):
+        bit = coder.take(counts[CLASSES * z.bit_length() + above[i % columns].bit_length()])
+        if bit:
+            check_kept(len(places) < kept, kept)
+            places.append(i)
+        above[i % columns] += bit
+        z = 0 if bit else z + 1
+    check_kept(len(places) == kept, kept)
+    coder.finish()
+    return np.array(places, np.int64)
+
+
+def _counts(contexts: int) -> list[list[int]]:
+    """[n0, n1] of each context."""
+    return [[0, 0] for _ in range(contexts)]
+
+
+def _split(interval: int, counts: list[int]) -> int:
+    """Numbers of the interval that mean zero, eq. 1."""
+    return interval // (2 * sum(counts) + 2) * (2 * counts[0] + 1)
+
+
+class _Encoder:
+    """Bits on their way into bytes."""
+
+    def __init__(self):
+        self.low, self.range, self.data = 0, TOP, bytearray()
+
+    def put(self, bit: int, counts: list[int]) -> None:
+        split = _split(self.range, counts)
+        counts[bit] += 1
+        if not bit:
+            self.range = split
+        else:
+            self.range -= split
+            self._raise(split)
+        while self.range < BYTE:
+            self._shift()
+            self.range <<= 8
+
+    def finish(self) -> np.ndarray:
+        self._raise(-self.low % BYTE)
+        self._shift()
+        return np.frombuffer(bytes(self.data).rstrip(b"\0"), np.uint8).copy()
+
+    def _raise(self, step: int) -> None:
+        """low += step, the carry into the bytes that have gone out: they are not all 255, as low < 1 on the whole."""
+        self.low += step
+        if self.low > TOP:
+            self.low -= TOP + 1
+            place = len(self.data) - 1
+            while self.data[place] == 255:
+                self.data[place] = 0
+                place -= 1
+            self.data[place] += 1
+
+    def _shift(self) -> None:
+        self.data.append(self.low >> 56)
+        self.low = self.low << 8 & TOP
+
+
+class _Decoder:
+    """Bits out of bytes; `code` is the data's number minus low."""
+
+    def __init__(self, data: np.ndarray):
+        self.array, self.data, self.position = data, data.tobytes(), 8
+        self.code, self.range = int.from_bytes(self.data[:8].ljust(8, b"\0")), TOP
+        check_start(self.code)
+
+    def take(self, counts: list[int]) -> int:
+        split = _split(self.range, counts)
+        bit = int(self.code >= split)
+        counts[bit] += 1
+        if not bit:
+            self.range = split
+        else:
+            self.range -= split
+            self.code -= split
+        while self.range < BYTE:
+            following = self.data[self.position] if self.position < len(self.data) else 0
+            self.code, self.range = self.code << 8 | following, self.range << 8
+            self.position += 1
+        return bit
+
+    def finish(self) -> None:
+        check_end(self.code, self.position, self.array)
+
+
+def check_symbols(symbols: np.ndarray, width: int) -> int:
+    """The width as a Python integer; ValueError unless the symbols have at most so many bits."""
+    width = _check_range("width", width, 1, WIDEST)
+    if symbols.ndim != 1 or symbols.dtype != np.uint32:
+        raise ValueError(f"symbols must be a vector of uint32, not {symbols.dtype} {symbols.shape}")
+    _check_range("the number of symbols", len(symbols), 0, LIMIT - 1)
+    if int(symbols.max(initial=0)) >> width:
+        raise ValueError(f"symbols hold {symbols.max()}, which takes more than width={width} bits")
+    return width
+
+
+def check_data(data: np.ndarray, width: int, count: int) -> tuple[int, int]:
+    """Width and count as Python integers, or ValueError."""
+    if data.ndim != 1 or data.dtype != np.uint8:
+        raise ValueError(f"data must be a vector of uint8, not {data.dtype} {data.shape}")
+    return _check_range("width", width, 1, WIDEST), _check_range("count", count, 0, LIMIT - 1)
+
+
+def check_places(places: np.ndarray, columns: int, count: int) -> tuple[int, int]:
+    """Columns and count as Python integers; ValueError unless the places are those of such a mask's entries."""
+    count = _check_range("count", count, 0, LIMIT - 1)
+    if places.ndim != 1 or places.dtype != np.int64:
+        raise ValueError(f"places must be a vector of int64, not {places.dtype} {places.shape}")
+    if len(places) and (places[0] < 0 or places[-1] >= count or (places[1:] <= places[:-1]).any()):
+        raise ValueError(f"places must increase within [0, {count})")
+    return _check_range("columns", columns, 1, max(count, 1)), count
+
+
+def check_mask(data: np.ndarray, kept: int, columns: int, count: int) -> tuple[int, int, int]:
+    """Kept, columns and count as Python integers, or ValueError."""
+    _, count = check_data(data, 1, count)
+    return _check_range("kept", kept, 0, count), _check_range("columns", columns, 1, max(count, 1)), count
+
+
+def check_kept(fits: bool, kept: int) -> None:
+    """ValueError unless the mask keeps as many entries as were announced."""
+    if not fits:
+        raise ValueError(f"the mask does not keep the {kept} entries that were announced")
+
+
+def check_start(code: int) -> None:
+    """ValueError unless the data's number lies below low + range at the start."""
+    if code >= TOP:
+        raise ValueError("data start with eight bytes of 255, as no coded bits do")
+
+
+def check_end(code: int, position: int, data: np.ndarray) -> None:
+    """ValueError unless the data are exactly what the encoder ends with.
+
+    Its number is low rounded up to a multiple of 2^56: less than that above low, and zeros from the second of the
+    eight bytes before `position` on, none of which is stored.
+    """
+    if code >= BYTE or len(data) > position - 7 or (len(data) and data[-1] == 0):
+        raise ValueError("data go on after the last bit, or end otherwise than an encoder ends")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> int:
+    value = operator.index(value)
+    if not low <= value <= high:
+        raise ValueError(f"{name}={value} must lie in [{low}, {high}]")
+    return value
+
+
+def cases(generator: np.random.Generator):
+    """Calls that the compiled kernel must answer to the bit: (function, arguments)."""
+    for width in (1, 4, 16):
+        for count in (0, 1, 300):
+            for symbols in (
+                generator.integers(0, 2**width, count, np.uint32),
+                (generator.integers(0, 2**width, count) * (generator.random(count) < 0.02)).astype(np.uint32),
+                np.full(count, 2**width - 1, np.uint32),
+            ):
+                data = encode(symbols, width)
+                yield "encode", (symbols, width)
+                yield "decode", (data, width, count)
+                yield "decode", (data, width, count + 9)
+                yield "decode", (data[:-1], width, count)
+        yield "encode", (np.array([2**width], np.uint32), width)
+        yield "decode", (generator.integers(0, 256, 40, np.uint8), width, 160 // width)
+        yield "decode", (np.full(9, 255, np.uint8), width, 9)
+    for columns, count, density in ((1, 0, 0), (1, 1, 1), (7, 91, 0.5), (40, 40, 0.2), (50, 2000, 0.02)):
+        places = np.flatnonzero(generator.random(count) < density)
+        data = encode_places(places, columns, count)
+        yield "encode_places", (places, columns, count)
+        yield "encode_places", (places, count + 2, count)
+        yield "encode_places", (places[::-1].copy(), columns, count)
+        for kept in (len(places), len(places) + 1, len(places) - 1):
+            yield "decode_places", (data, kept, columns, count)
+        yield "decode_places", (generator.integers(0, 256, 9, np.uint8), 5, columns, count)
