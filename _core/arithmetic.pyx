@@ -37,29 +37,30 @@ cdef struct Decoder:
     int64_t place, size
 
 
-def encode(symbols, width):
-    width = check_symbols(symbols, width)
+def encode(symbols, width, order):
+    width, order = check_symbols(symbols, width, order)
     cdef const uint32_t[::1] source = np.ascontiguousarray(symbols)
-    cdef uint32_t[::1] counts = np.zeros(2 << width, np.uint32)
-    data = _room(len(symbols) * width, 1 << width)
+    cdef uint32_t[::1] counts = np.zeros(2 << width * (1 + order), np.uint32)
+    data = _room(len(symbols) * width, 1 << width * (1 + order))
     cdef uint8_t[::1] target = data
     cdef Encoder coder = Encoder(0, ~<uint64_t>0, &target[0], 0)
     cdef int64_t i
     cdef int shift, nbits = width
-    cdef uint32_t path
+    cdef uint32_t path, before = 0, memory = order
     with nogil:
         for i in range(source.shape[0]):
             path = <uint32_t>1 << nbits | source[i]
-            # check_symbols: path < 2^(width + 1), so a context lies below 2^width
+            # check_symbols: path < 2^(width + 1), so a context lies below 2^width, and before it another 2^width
             for shift in range(nbits - 1, -1, -1):
-                put(&coder, path >> shift & 1, &counts[2 * (path >> (shift + 1))])
+                put(&coder, path >> shift & 1, &counts[2 * (before << nbits | path >> (shift + 1))])
+            before = source[i] * memory
         finish(&coder)
     return data[: coder.place].copy()
 
 
-def decode(data, width, count):
-    width, count = check_data(data, width, count)
-    cdef uint32_t[::1] counts = np.zeros(2 << width, np.uint32)
+def decode(data, width, order, count):
+    width, order, count = check_data(data, width, order, count)
+    cdef uint32_t[::1] counts = np.zeros(2 << width * (1 + order), np.uint32)
     symbols = np.empty(count, np.uint32)
     cdef uint32_t[::1] target = symbols
     padded = _padded(data)
@@ -67,14 +68,15 @@ def decode(data, width, count):
     cdef Decoder coder = Decoder(0, ~<uint64_t>0, &source[0], 0, len(data))
     cdef int64_t i
     cdef int j, nbits = width
-    cdef uint32_t node
+    cdef uint32_t node, before = 0, memory = order
     start(&coder)
     with nogil:
         for i in range(target.shape[0]):
             node = 1
             for j in range(nbits):
-                node = node << 1 | take(&coder, &counts[2 * node])
+                node = node << 1 | take(&coder, &counts[2 * (before << nbits | node)])
             target[i] = node - (<uint32_t>1 << nbits)
+            before = target[i] * memory
     check_end(coder.code, coder.place, data)
     return symbols
 

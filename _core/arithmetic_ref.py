@@ -7,7 +7,8 @@ Every bit is coded in a context that has seen n0 zeros and n1 ones so far, with 
 of Krichevsky and Trofimov, so that no table is stored and n bits of one context cost at most
 n H(n1 / n) + log2(n) / 2 + 1 bits, H the binary entropy.
 
-    symbols    the bits of a symbol, the highest first; the context is what is known of the symbol
+    symbols    the bits of a symbol, the highest first; the context is what is known of the symbol and, in order 1,
+               the symbol before it (0 before the first)
     places     a bit an entry, 1 where it is kept; the context is the pair of bit lengths of z, the number of entries
                since the last kept one, and c, the number of kept ones so far in this column
 
@@ -20,6 +21,7 @@ Source: Rissanen and Langdon (1979); Krichevsky and Trofimov (1981), eq. 1; carr
 """
 
 import operator
+from collections import defaultdict
 
 import numpy as np
 
@@ -32,37 +34,44 @@ LIMIT = 2**31
 TOP, BYTE = (1 << 64) - 1, 1 << 56
 
 
-def encode(symbols: np.ndarray, width: int) -> np.ndarray:
+def encode(symbols: np.ndarray, width: int, order: int) -> np.ndarray:
     """The data of symbols (n,) uint32 below 2^width: (bytes,) uint8.
+
+    Parameters
+    ----------
+    width : 1 to 16; 1 to 8 in order 1
+    order : 0 or 1, how many symbols before it are part of a bit's context
 
     Raises
     ------
-    ValueError : a symbol of more bits, or width outside [1, 16].
+    ValueError : a symbol of more bits, or an argument out of range.
     """
-    width = check_symbols(symbols, width)
-    coder, counts = _Encoder(), _counts(1 << width)
+    width, order = check_symbols(symbols, width, order)
+    coder, counts, before = _Encoder(), _counts(), 0
     for symbol in symbols.tolist():
-        # the context of a bit: a one, then the bits before it
+        # the context of a bit: the symbol before, a one, the bits before it
         for shift in reversed(range(width)):
-            coder.put(symbol >> shift & 1, counts[(1 << width | symbol) >> (shift + 1)])
+            coder.put(symbol >> shift & 1, counts[before << width | (1 << width | symbol) >> (shift + 1)])
+        before = symbol * order
     return coder.finish()
 
 
-def decode(data: np.ndarray, width: int, count: int) -> np.ndarray:
+def decode(data: np.ndarray, width: int, order: int, count: int) -> np.ndarray:
     """Symbols (count,) uint32 of data (bytes,) uint8.
 
     Raises
     ------
-    ValueError : the data are not those of `count` symbols, or width is outside [1, 16].
+    ValueError : the data are not those of `count` symbols, or an argument is out of range.
     """
-    width, count = check_data(data, width, count)
-    coder, counts = _Decoder(data), _counts(1 << width)
+    width, order, count = check_data(data, width, order, count)
+    coder, counts, before = _Decoder(data), _counts(), 0
     symbols = np.empty(count, np.uint32)
     for i in range(count):
         node = 1
         for _ in range(width):
-            node = node << 1 | coder.take(counts[node])
+            node = node << 1 | coder.take(counts[before << width | node])
         symbols[i] = node - (1 << width)
+        before = int(symbols[i]) * order
     coder.finish()
     return symbols
 
@@ -75,7 +84,7 @@ def encode_places(places: np.ndarray, columns: int, count: int) -> np.ndarray:
     ValueError : places do not increase within [0, count), or columns lie outside [1, max(count, 1)].
     """
     columns, count = check_places(places, columns, count)
-    coder, counts, mask, kept = _Encoder(), _counts(CLASSES**2), np.zeros(count, bool), [0] * columns
+    coder, counts, mask, kept = _Encoder(), _counts(), np.zeros(count, bool), [0] * columns
     mask[places] = True
     z = 0
     for i, bit in enumerate(mask.tolist()):
@@ -93,7 +102,7 @@ def decode_places(data: np.ndarray, kept: int, columns: int, count: int) -> np.n
     ValueError : the data are not those of a mask with so many entries and kept ones.
     """
     kept, columns, count = check_mask(data, kept, columns, count)
-    coder, counts, above = _Decoder(data), _counts(CLASSES**2), [0] * columns
+    coder, counts, above = _Decoder(data), _counts(), [0] * columns
     places, z = [], 0
     for i in range(count):
         bit = coder.take(counts[CLASSES * z.bit_length() + above[i % columns].bit_length()])
@@ -107,9 +116,9 @@ def decode_places(data: np.ndarray, kept: int, columns: int, count: int) -> np.n
     return np.array(places, np.int64)
 
 
-def _counts(contexts: int) -> list[list[int]]:
+def _counts() -> defaultdict[int, list[int]]:
     """[n0, n1] of each context."""
-    return [[0, 0] for _ in range(contexts)]
+    return defaultdict(lambda: [0, 0])
 
 
 def _split(interval: int, counts: list[int]) -> int:
@@ -183,22 +192,22 @@ class _Decoder:
         check_end(self.code, self.position, self.array)
 
 
-def check_symbols(symbols: np.ndarray, width: int) -> int:
-    """The width as a Python integer; ValueError unless the symbols have at most so many bits."""
-    width = _check_range("width", width, 1, WIDEST)
+def check_symbols(symbols: np.ndarray, width: int, order: int) -> tuple[int, int]:
+    """Width and order as Python integers; ValueError unless the symbols have at most so many bits."""
+    width, order = _check_model(width, order)
     if symbols.ndim != 1 or symbols.dtype != np.uint32:
         raise ValueError(f"symbols must be a vector of uint32, not {symbols.dtype} {symbols.shape}")
     _check_range("the number of symbols", len(symbols), 0, LIMIT - 1)
     if int(symbols.max(initial=0)) >> width:
         raise ValueError(f"symbols hold {symbols.max()}, which takes more than width={width} bits")
-    return width
+    return width, order
 
 
-def check_data(data: np.ndarray, width: int, count: int) -> tuple[int, int]:
-    """Width and count as Python integers, or ValueError."""
+def check_data(data: np.ndarray, width: int, order: int, count: int) -> tuple[int, int, int]:
+    """Width, order and count as Python integers, or ValueError."""
     if data.ndim != 1 or data.dtype != np.uint8:
         raise ValueError(f"data must be a vector of uint8, not {data.dtype} {data.shape}")
-    return _check_range("width", width, 1, WIDEST), _check_range("count", count, 0, LIMIT - 1)
+    return *_check_model(width, order), _check_range("count", count, 0, LIMIT - 1)
 
 
 def check_places(places: np.ndarray, columns: int, count: int) -> tuple[int, int]:
@@ -213,7 +222,7 @@ def check_places(places: np.ndarray, columns: int, count: int) -> tuple[int, int
 
 def check_mask(data: np.ndarray, kept: int, columns: int, count: int) -> tuple[int, int, int]:
     """Kept, columns and count as Python integers, or ValueError."""
-    _, count = check_data(data, 1, count)
+    *_, count = check_data(data, 1, 0, count)
     return _check_range("kept", kept, 0, count), _check_range("columns", columns, 1, max(count, 1)), count
 
 
@@ -239,6 +248,11 @@ def check_end(code: int, position: int, data: np.ndarray) -> None:
         raise ValueError("data go on after the last bit, or end otherwise than an encoder ends")
 
 
+def _check_model(width: int, order: int) -> tuple[int, int]:
+    order = _check_range("order", order, 0, 1)
+    return _check_range("width", width, 1, WIDEST // (1 + order)), order
+
+
 def _check_range(name: str, value: int, low: int, high: int) -> int:
     value = operator.index(value)
     if not low <= value <= high:
@@ -248,21 +262,22 @@ def _check_range(name: str, value: int, low: int, high: int) -> int:
 
 def cases(generator: np.random.Generator):
     """Calls that the compiled kernel must answer to the bit: (function, arguments)."""
-    for width in (1, 4, 16):
+    for width, order in ((1, 0), (4, 0), (16, 0), (1, 1), (8, 1)):
         for count in (0, 1, 300):
             for symbols in (
                 generator.integers(0, 2**width, count, np.uint32),
                 (generator.integers(0, 2**width, count) * (generator.random(count) < 0.02)).astype(np.uint32),
                 np.full(count, 2**width - 1, np.uint32),
             ):
-                data = encode(symbols, width)
-                yield "encode", (symbols, width)
-                yield "decode", (data, width, count)
-                yield "decode", (data, width, count + 9)
-                yield "decode", (data[:-1], width, count)
-        yield "encode", (np.array([2**width], np.uint32), width)
-        yield "decode", (generator.integers(0, 256, 40, np.uint8), width, 160 // width)
-        yield "decode", (np.full(9, 255, np.uint8), width, 9)
+                data = encode(symbols, width, order)
+                yield "encode", (symbols, width, order)
+                yield "decode", (data, width, order, count)
+                yield "decode", (data, width, order, count + 9)
+                yield "decode", (data[:-1], width, order, count)
+        yield "encode", (np.array([2**width], np.uint32), width, order)
+        yield "encode", (symbols, width, 2 * order)
+        yield "decode", (generator.integers(0, 256, 40, np.uint8), width, order, 160 // width)
+        yield "decode", (np.full(9, 255, np.uint8), width, order, 9)
     for columns, count, density in ((1, 0, 0), (1, 1, 1), (7, 91, 0.5), (40, 40, 0.2), (50, 2000, 0.02)):
         places = np.flatnonzero(generator.random(count) < density)
         data = encode_places(places, columns, count)

@@ -18,21 +18,34 @@ WIDEST = 16
 
 @dataclass(frozen=True)
 class Arithmetic(Codec):
-    """A vector of uint32 symbols below 2^16: the bits of the largest one (1 byte), then the coded symbols.
+    """A vector of uint32 symbols: the bits of the largest one (1 byte), then the coded symbols.
 
     The empty vector has no bytes at all.
+
+    Parameters
+    ----------
+    order : 0 for symbols on their own, below 2^16; 1 where one says something of the next, below 2^8
     """
 
     name = "arithmetic"
+    order: int = 0
+
+    def __post_init__(self):
+        check_integer("order", self.order, 0, 1)
+
+    @property
+    def widest(self) -> int:
+        """Bits of a symbol, at most."""
+        return WIDEST // (1 + self.order)
 
     def encode(self, array):
         check_vector(array, np.uint32)
         if not len(array):
             return b""
         width = max(int(array.max()).bit_length(), 1)
-        if width > WIDEST:
-            raise ValueError(f"array holds {array.max()}, which takes more than {WIDEST} bits")
-        return bytes([width]) + kernel.encode(array, width).tobytes()
+        if width > self.widest:
+            raise ValueError(f"array holds {array.max()}, which takes more than {self.widest} bits")
+        return bytes([width]) + kernel.encode(array, width, self.order).tobytes()
 
     def decode(self, data, count):
         check_count(count)
@@ -41,7 +54,7 @@ class Arithmetic(Codec):
                 raise ValueError(f"{count} symbols cannot be in {len(data)} bytes")
             return np.zeros(0, np.uint32)
         width = data[0]
-        symbols = kernel.decode(np.frombuffer(data, np.uint8)[1:], width, count)
+        symbols = kernel.decode(np.frombuffer(data, np.uint8)[1:], width, self.order, count)
         if width > 1 and not int(symbols.max()) >> (width - 1):
             raise ValueError(f"symbols up to {symbols.max()} take fewer than {width} bits each")
         return symbols
@@ -49,8 +62,9 @@ class Arithmetic(Codec):
     @classmethod
     def examples(cls):
         skewed = np.repeat(np.arange(6, dtype=np.uint32), [145, 5, 9, 12, 13, 16])
-        vectors = [[], [0], [7], [0] * 50, [0, 1], [65_535, 5], np.arange(300), skewed, skewed[::-1]]
-        return [(cls(), np.array(vector, np.uint32)) for vector in vectors]
+        vectors = [[], [0], [7], [0] * 50, [0, 1], [255, 5], np.arange(256), skewed, skewed[::-1]]
+        pairs = [(cls(order), np.array(vector, np.uint32)) for order in (0, 1) for vector in vectors]
+        return [*pairs, (cls(), np.array([65_535, 5, 0], np.uint32))]
 
 
 @dataclass(frozen=True)

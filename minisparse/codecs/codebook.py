@@ -14,8 +14,8 @@ from minisparse.codecs.arithmetic import Arithmetic
 from minisparse.codecs.base import Codec, check_count, check_vector
 from minisparse.codecs.huffman import Huffman
 
-
-CODERS = {"huffman": Huffman(), "arithmetic": Arithmetic()}
+CODERS: dict[str, Codec] = {"huffman": Huffman(), "arithmetic": Arithmetic(), "chain": Arithmetic(order=1)}
+"""Ways to code the indices."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Codebook(Codec):
 
     Parameters
     ----------
-    coder : of the indices, "huffman" or "arithmetic"
+    coder : of the indices: "huffman", "arithmetic", or "chain", arithmetic coding of order 1
     """
 
     name = "codebook"
@@ -32,7 +32,7 @@ class Codebook(Codec):
 
     def __post_init__(self):
         if self.coder not in CODERS:
-            raise ValueError(f"coder={self.coder!r} is unknown: use 'huffman' or 'arithmetic'")
+            raise ValueError(f"coder={self.coder!r} is unknown: use one of {', '.join(CODERS)}")
 
     def encode(self, array):
         check_vector(array, np.float32)
