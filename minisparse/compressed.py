@@ -12,7 +12,7 @@ pass, the facts that differ from "no mask, rest_scale 0, raw".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -99,30 +99,28 @@ class CompressedModel:
         return {row["name"]: row["bytes"] for row in self._rows if row["size"] is not None}
 
     def summary(self) -> dict[str, Any]:
-        """kept and density of the parameters, file_bytes, ratio = dense_bytes / file_bytes, and the entropy floor."""
+        """kept and density of the parameters, file_bytes, and ratio = dense_bytes / file_bytes."""
         rows = [row for row in self._rows if row["kept"] is not None]
         kept, size = sum(row["kept"] for row in rows), sum(row["size"] for row in rows)
         ratio = self.dense_bytes / self.file_bytes
-        floor = sum(row["floor_bytes"] or 0 for row in self._rows)
-        return {
-            "kept": kept,
-            "density": kept / max(size, 1),
-            "file_bytes": self.file_bytes,
-            "ratio": ratio,
-            "floor_bytes": floor,
-        }
+        return {"kept": kept, "density": kept / max(size, 1), "file_bytes": self.file_bytes, "ratio": ratio}
 
 
-def compress(model: Model) -> CompressedModel:
+def compress(model: Model, codecs: Collection[str] | None = None) -> CompressedModel:
     """The file of this model; equal models give equal bytes.
+
+    Parameters
+    ----------
+    codecs : names of the codecs to choose from, None for all; "gaps", "codebook", "huffman", "raw" are those of
+        Deep Compression
 
     Raises
     ------
     ValueError : a parameter is not float32, an entry off its mask is not at rest, or the model's configuration
         does not rebuild it.
     """
-    encoded = [_encode_parameter(p) for p in model.parameters.values()]
-    buffers = [tensor.encode(b.ravel(), None, ledger.columns(b.shape)) for b in model.buffers.values()]
+    encoded = [_encode_parameter(p, codecs) for p in model.parameters.values()]
+    buffers = [tensor.encode(b.ravel(), None, ledger.columns(b.shape), codecs) for b in model.buffers.values()]
     header = {"model": model.config(), "parameters": [f for f, _ in encoded], "buffers": [f for f, _ in buffers]}
     sections = {"parameters": b"".join(d for _, d in encoded), "buffers": b"".join(d for _, d in buffers)}
     compressed = CompressedModel(fileformat.encode(KIND, header, sections), model.name, max(MAX_VALUES, model.size))
@@ -148,14 +146,14 @@ def verify(path: str | Path, max_values: int = MAX_VALUES) -> CompressedModel:
     return compressed
 
 
-def _encode_parameter(p: Parameter) -> tuple[dict[str, Any] | None, bytes]:
+def _encode_parameter(p: Parameter, codecs: Collection[str] | None) -> tuple[dict[str, Any] | None, bytes]:
     """Facts that differ from the default, and the bytes of mask and values."""
     values, mask = ledger.flat(p)
     if values.dtype != np.float32:
         raise ValueError(f"{p.name} is {values.dtype}: files hold float32; build the model with dtype=np.float32")
     if mask is not None and (values.view(np.uint32) != p.rest().ravel().view(np.uint32))[~mask].any():
         raise ValueError(f"{p.name}: an entry off the mask is not at rest; call Parameter.keep(mask) first")
-    facts, content = tensor.encode(values, mask, ledger.columns(p.shape))
+    facts, content = tensor.encode(values, mask, ledger.columns(p.shape), codecs)
     return ({"rest": p.rest_scale} | (facts or {}) if p.rest_scale else facts), content
 
 

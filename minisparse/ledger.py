@@ -25,16 +25,13 @@ COLUMNS = (
     "value_bytes",
     "bytes",
     "bits_per_weight",
-    "floor_bytes",
 )
-"""Of a ledger; floor_bytes is the entropy of gaps and kept entries, see `tensor.floors`."""
+"""Of a ledger."""
 
 
 def tensor_row(name: str, shape: tuple[int, ...], decoded: tensor.Decoded, trained: bool = True) -> dict[str, Any]:
     """The row of a parameter, or of a buffer, which has no kept entries."""
-    size, kept, floor = math.prod(shape), len(decoded.entries), tensor.entropy(decoded.entries)
-    if decoded.places is not None:
-        floor += tensor.entropy(np.diff(decoded.places, prepend=-1))
+    size, kept = math.prod(shape), len(decoded.entries)
     return {
         "name": name,
         "shape": "x".join(map(str, shape)),
@@ -46,13 +43,19 @@ def tensor_row(name: str, shape: tuple[int, ...], decoded: tensor.Decoded, train
         "value_bytes": decoded.nbytes[1],
         "bytes": sum(decoded.nbytes),
         "bits_per_weight": 8 * sum(decoded.nbytes) / size,
-        "floor_bytes": floor,
     }
 
 
 def overhead_row(name: str, nbytes: int) -> dict[str, Any]:
     """The row of bytes that belong to no tensor."""
     return dict.fromkeys(COLUMNS) | {"name": name, "bytes": nbytes}
+
+
+def floors(model: Model) -> dict[str, float]:
+    """Entropy of the gaps and the kept entries of each parameter, and of each buffer, in bytes (`tensor.floors`)."""
+    tensors = {name: flat(p) for name, p in model.parameters.items()}
+    tensors |= {name: (buffer.ravel(), None) for name, buffer in model.buffers.items()}
+    return {name: sum(tensor.floors(values, mask)) for name, (values, mask) in tensors.items()}
 
 
 def costs(model: Model) -> list[dict[str, Any]]:

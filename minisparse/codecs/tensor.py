@@ -10,6 +10,7 @@ None for "no mask, raw":
     bytes           [bytes of places, bytes of entries]
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,9 @@ class Stream:
             raise ValueError(f"{len(self.data) - self.position} bytes belong to nothing")
 
 
-def encodings(values: np.ndarray, mask: np.ndarray | None, columns: int) -> tuple[list, list]:
+def encodings(
+    values: np.ndarray, mask: np.ndarray | None, columns: int, codecs: Collection[str] | None = None
+) -> tuple[list, list]:
     """(codec, bytes) of each way to store the places, and the entries: what `encode` chooses from.
 
     Parameters
@@ -61,20 +64,25 @@ def encodings(values: np.ndarray, mask: np.ndarray | None, columns: int) -> tupl
     values : (n,) float32, or another dtype, which is stored as it is
     mask : (n,) bool, or None
     columns : entries a row
+    codecs : names of codecs, and of coders of a code book, that may be used; None for all
     """
-    places: list[tuple[Codec, bytes]] = []
+    for_places: list[Codec] = []
     if mask is not None:
         values = values[mask]
-        codecs = [Gaps(choose_width(mask)), Bitmap(), Adaptive(columns)]
-        places = [(codec, codec.encode(mask)) for codec in codecs]
-    codecs = [Raw(values.dtype.name)]
+        for_places = [Gaps(choose_width(mask)), Bitmap(), Adaptive(columns)]
+    for_values: list[Codec] = [Raw(values.dtype.name)]
     if values.dtype == np.float32:
-        codecs.append(Split())
+        for_values.append(Split())
         levels = len(np.unique(values.view(np.uint32)))
         # the levels alone take 4 bytes each
         if levels < len(values):
-            codecs += [Codebook(coder) for coder in CODERS if levels <= LEVELS[coder]]
-    return places, [(codec, codec.encode(values)) for codec in codecs]
+            for_values += [Codebook(coder) for coder in CODERS if levels <= LEVELS[coder]]
+    ways = (for_places, mask), (for_values, values)
+    return tuple([(codec, codec.encode(array)) for codec in some if _may(codec, codecs)] for some, array in ways)
+
+
+def _may(codec: Codec, codecs: Collection[str] | None) -> bool:
+    return codecs is None or {codec.name, getattr(codec, "coder", codec.name)} <= set(codecs)
 
 
 def shortest(ways: list[tuple[Codec, bytes]]) -> tuple[Codec, bytes]:
@@ -82,11 +90,15 @@ def shortest(ways: list[tuple[Codec, bytes]]) -> tuple[Codec, bytes]:
     return min(ways, key=lambda pair: len(pair[1]))
 
 
-def encode(values: np.ndarray, mask: np.ndarray | None, columns: int) -> tuple[dict[str, Any] | None, bytes]:
-    """Facts, and places followed by entries, the shortest of `encodings`."""
+def encode(
+    values: np.ndarray, mask: np.ndarray | None, columns: int, codecs: Collection[str] | None = None
+) -> tuple[dict[str, Any] | None, bytes]:
+    """Facts, and places followed by entries, the shortest of `encodings`; ValueError if `codecs` leaves none."""
     facts: dict[str, Any] = {}
-    places, data = b"", b""
-    ways = encodings(values, mask, columns)
+    places = b""
+    ways = encodings(values, mask, columns, codecs)
+    if not ways[1] or (mask is not None and not ways[0]):
+        raise ValueError(f"codecs={sorted(codecs or ())} leaves none for a mask or for values: add 'bitmap' and 'raw'")
     if mask is not None:
         codec, places = shortest(ways[0])
         facts["mask"] = codec.to_config()
