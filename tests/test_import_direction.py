@@ -15,7 +15,7 @@ WEIGHTS = LOW | {"stores", "params"}
 NETWORKS = WEIGHTS | {"layers", "model", "models"}
 TRAINING = NETWORKS | {"loss", "optim", "schedules", "data"}
 FILES = WEIGHTS | {"layers", "model", "codecs", "fileformat", "ledger", "compressed"}
-LIBRARY = TRAINING | FILES | {"methods", "cost", "run", "train", "checkpoint", "gradcheck"}
+LIBRARY = TRAINING | FILES | {"exchange", "methods", "cost", "run", "train", "checkpoint", "gradcheck"}
 MAY_IMPORT = {
     "_core": {"_core"},
     "report": set(),
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "codecs": {"_core", "codecs", "compact"},
     "ledger": WEIGHTS | {"model", "codecs"},
     "compressed": FILES,
+    "exchange": FILES,
     "cost": FILES | {"cost"},
     "gradcheck": NETWORKS | {"loss"},
     "run": TRAINING | {"methods"},

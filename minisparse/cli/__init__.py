@@ -8,7 +8,7 @@ import shutil
 import sys
 
 from minisparse import __version__
-from minisparse.cli import bench, compress, cost, data, demo, evaluate, inspect, train
+from minisparse.cli import bench, compress, cost, data, demo, evaluate, export, imports, inspect, train, verify
 
 COMMANDS = {
     "demo": demo,
@@ -16,6 +16,9 @@ COMMANDS = {
     "evaluate": evaluate,
     "compress": compress,
     "inspect": inspect,
+    "verify": verify,
+    "export": export,
+    "import": imports,
     "cost": cost,
     "data": data,
     "bench": bench,
@@ -29,6 +32,7 @@ Neural networks on a weight budget: train one, write it to a file, read it back,
   minisparse compress RUN -o model.msp
   minisparse evaluate model.msp --data mnist
   minisparse inspect model.msp
+  minisparse verify model.msp
   minisparse cost model.msp
   minisparse bench spmm"""
 
