@@ -8,12 +8,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard _core/*.pyx _core/*.pxi _core/*.h)
 # a stamp a flavour, at most one at a time: a change of flavour builds again
-BUILT := .venv/.built-debug$(MINISPARSE_DEBUG)-portable$(MINISPARSE_PORTABLE)
+BUILT := .venv/.built-debug$(MINISPARSE_DEBUG)-portable$(MINISPARSE_PORTABLE)-sanitize$(MINISPARSE_SANITIZE)
 # pytest-xdist has the cores; threads inside the workers would fight over them
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2
 
-.PHONY: help install demo test lint deep peers clean
+.PHONY: help install demo test lint deep sanitize peers clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ lint: install  ## ruff
 
 deep: install  ## all tests, the long ones too, with many more random cases
 	$(PYTEST) -m "deep or not deep" --hypothesis-profile deep
+
+sanitize:  ## tests of files and codecs under the sanitizers of gcc
+	MINISPARSE_SANITIZE=1 $(MAKE) install
+	LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	PYTHONMALLOC=malloc $(PYTEST) tests/test_golden.py tests/test_codecs.py tests/test_arithmetic.py \
+	tests/test_huffman.py tests/test_gaps.py tests/contracts/test_codecs.py
 
 peers: install  ## the libraries that benchmarks compare with, into .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[peers]"

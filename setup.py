@@ -4,6 +4,8 @@ Environment variables read at build time:
 
     MINISPARSE_PORTABLE=1   do not tune for this machine's processor
     MINISPARSE_DEBUG=1      turn Cython's checks on (bounds, None, uninitialised views, division), optimise little
+    MINISPARSE_SANITIZE=1   stop at the first access outside of an array or undefined operation; needs
+                            LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 to run
 
 Without a C compiler the extensions are skipped and the library runs on their NumPy twins.
 """
@@ -18,6 +20,7 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("MINISPARSE_DEBUG") == "1"
 PORTABLE = os.environ.get("MINISPARSE_PORTABLE") == "1"
+SANITIZE = os.environ.get("MINISPARSE_SANITIZE") == "1"
 
 DIRECTIVES = {
     "language_level": 3,
@@ -40,11 +43,14 @@ class BuildWithWhatTheCompilerHas(build_ext):
         wanted = ["-O1" if DEBUG else "-O3", "-fopenmp"]
         if not PORTABLE:
             wanted.append("-march=native")
+        if SANITIZE:
+            wanted.append("-fsanitize=address,undefined")
         flags = [flag for flag in wanted if self.compiles_with(flag)]
+        linked = [flag for flag in flags if flag.startswith(("-fopenmp", "-fsanitize"))]
         for extension in self.extensions:
             extension.optional = True  # said here, since cythonize forgets it
             extension.extra_compile_args += flags
-            extension.extra_link_args += [flag for flag in flags if flag == "-fopenmp"]
+            extension.extra_link_args += linked
         super().build_extensions()
 
     def compiles_with(self, flag):

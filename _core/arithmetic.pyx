@@ -9,15 +9,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 import numpy as np
 
-from minisparse._core.arithmetic_ref import (
-    check_data,
-    check_end,
-    check_kept,
-    check_mask,
-    check_places,
-    check_start,
-    check_symbols,
-)
+from minisparse._core.arithmetic_ref import check_data, check_kept, check_mask, check_places, check_symbols
+from minisparse._core.coder import check_end, check_start
 
 cdef extern from "bits.h" nogil:
     int bit_length(uint64_t)

@@ -12,12 +12,9 @@ n H(n1 / n) + log2(n) / 2 + 1 bits, H the binary entropy.
     places     a bit an entry, 1 where it is kept; the context is the pair of bit lengths of z, the number of entries
                since the last kept one, and c, the number of kept ones so far in this column
 
-The interval [low, low + range) starts as [0, 2^64 - 1). A zero takes its first range // (2 n0 + 2 n1 + 2) * (2 n0 + 1)
-numbers, a one the others. While range < 2^56 the top byte of low goes out and both grow by eight bits; a carry out of
-low goes into the bytes before. At the end comes the top byte of low, rounded up to a multiple of 2^56, and all zeros
-at the end of the data are dropped: a reader finds zeros there. So the data of a vector are unique, and others refused.
+`coder.py` turns bits and their counts into bytes. The data of a vector are unique, and others refused.
 
-Source: Rissanen and Langdon (1979); Krichevsky and Trofimov (1981), eq. 1; carries as in Schindler's range coder.
+Source: Krichevsky and Trofimov (1981), eq. 1; Rissanen and Langdon (1979), arithmetic coding.
 """
 
 import operator
@@ -25,13 +22,14 @@ from collections import defaultdict
 
 import numpy as np
 
+from minisparse._core.coder import Decoder, Encoder
+
 WIDEST = 16
 """Bits of a symbol, at most."""
 CLASSES = 32
 """Bit lengths, 0 to 31."""
 LIMIT = 2**31
 """Entries, below which counts fit 32 bits and eq. 1 the range."""
-TOP, BYTE = (1 << 64) - 1, 1 << 56
 
 
 def encode(symbols: np.ndarray, width: int, order: int) -> np.ndarray:
@@ -47,7 +45,7 @@ def encode(symbols: np.ndarray, width: int, order: int) -> np.ndarray:
     ValueError : a symbol of more bits, or an argument out of range.
     """
     width, order = check_symbols(symbols, width, order)
-    coder, counts, before = _Encoder(), _counts(), 0
+    coder, counts, before = Encoder(), _counts(), 0
     for symbol in symbols.tolist():
         # the context of a bit: the symbol before, a one, the bits before it
         for shift in reversed(range(width)):
@@ -64,7 +62,7 @@ def decode(data: np.ndarray, width: int, order: int, count: int) -> np.ndarray:
     ValueError : the data are not those of `count` symbols, or an argument is out of range.
     """
     width, order, count = check_data(data, width, order, count)
-    coder, counts, before = _Decoder(data), _counts(), 0
+    coder, counts, before = Decoder(data), _counts(), 0
     symbols = np.empty(count, np.uint32)
     for i in range(count):
         node = 1
@@ -84,7 +82,7 @@ def encode_places(places: np.ndarray, columns: int, count: int) -> np.ndarray:
     ValueError : places do not increase within [0, count), or columns lie outside [1, max(count, 1)].
     """
     columns, count = check_places(places, columns, count)
-    coder, counts, mask, kept = _Encoder(), _counts(), np.zeros(count, bool), [0] * columns
+    coder, counts, mask, kept = Encoder(), _counts(), np.zeros(count, bool), [0] * columns
     mask[places] = True
     z = 0
     for i, bit in enumerate(mask.tolist()):
@@ -102,7 +100,7 @@ def decode_places(data: np.ndarray, kept: int, columns: int, count: int) -> np.n
     ValueError : the data are not those of a mask with so many entries and kept ones.
     """
     kept, columns, count = check_mask(data, kept, columns, count)
-    coder, counts, above = _Decoder(data), _counts(), [0] * columns
+    coder, counts, above = Decoder(data), _counts(), [0] * columns
     places, z = [], 0
     for i in range(count):
         bit = coder.take(counts[CLASSES * z.bit_length() + above[i % columns].bit_length()])
@@ -119,77 +117,6 @@ def decode_places(data: np.ndarray, kept: int, columns: int, count: int) -> np.n
 def _counts() -> defaultdict[int, list[int]]:
     """[n0, n1] of each context."""
     return defaultdict(lambda: [0, 0])
-
-
-def _split(interval: int, counts: list[int]) -> int:
-    """Numbers of the interval that mean zero, eq. 1."""
-    return interval // (2 * sum(counts) + 2) * (2 * counts[0] + 1)
-
-
-class _Encoder:
-    """Bits on their way into bytes."""
-
-    def __init__(self):
-        self.low, self.range, self.data = 0, TOP, bytearray()
-
-    def put(self, bit: int, counts: list[int]) -> None:
-        split = _split(self.range, counts)
-        counts[bit] += 1
-        if not bit:
-            self.range = split
-        else:
-            self.range -= split
-            self._raise(split)
-        while self.range < BYTE:
-            self._shift()
-            self.range <<= 8
-
-    def finish(self) -> np.ndarray:
-        self._raise(-self.low % BYTE)
-        self._shift()
-        return np.frombuffer(bytes(self.data).rstrip(b"\0"), np.uint8).copy()
-
-    def _raise(self, step: int) -> None:
-        """low += step, the carry into the bytes that have gone out: they are not all 255, as low < 1 on the whole."""
-        self.low += step
-        if self.low > TOP:
-            self.low -= TOP + 1
-            place = len(self.data) - 1
-            while self.data[place] == 255:
-                self.data[place] = 0
-                place -= 1
-            self.data[place] += 1
-
-    def _shift(self) -> None:
-        self.data.append(self.low >> 56)
-        self.low = self.low << 8 & TOP
-
-
-class _Decoder:
-    """Bits out of bytes; `code` is the data's number minus low."""
-
-    def __init__(self, data: np.ndarray):
-        self.array, self.data, self.position = data, data.tobytes(), 8
-        self.code, self.range = int.from_bytes(self.data[:8].ljust(8, b"\0")), TOP
-        check_start(self.code)
-
-    def take(self, counts: list[int]) -> int:
-        split = _split(self.range, counts)
-        bit = int(self.code >= split)
-        counts[bit] += 1
-        if not bit:
-            self.range = split
-        else:
-            self.range -= split
-            self.code -= split
-        while self.range < BYTE:
-            following = self.data[self.position] if self.position < len(self.data) else 0
-            self.code, self.range = self.code << 8 | following, self.range << 8
-            self.position += 1
-        return bit
-
-    def finish(self) -> None:
-        check_end(self.code, self.position, self.array)
 
 
 def check_symbols(symbols: np.ndarray, width: int, order: int) -> tuple[int, int]:
@@ -230,22 +157,6 @@ def check_kept(fits: bool, kept: int) -> None:
     """ValueError unless the mask keeps as many entries as were announced."""
     if not fits:
         raise ValueError(f"the mask does not keep the {kept} entries that were announced")
-
-
-def check_start(code: int) -> None:
-    """ValueError unless the data's number lies below low + range at the start."""
-    if code >= TOP:
-        raise ValueError("data start with eight bytes of 255, as no coded bits do")
-
-
-def check_end(code: int, position: int, data: np.ndarray) -> None:
-    """ValueError unless the data are exactly what the encoder ends with.
-
-    Its number is low rounded up to a multiple of 2^56: less than that above low, and zeros from the second of the
-    eight bytes before `position` on, none of which is stored.
-    """
-    if code >= BYTE or len(data) > position - 7 or (len(data) and data[-1] == 0):
-        raise ValueError("data go on after the last bit, or end otherwise than an encoder ends")
 
 
 def _check_model(width: int, order: int) -> tuple[int, int]:

@@ -140,6 +140,14 @@ def test_every_short_data_is_the_code_of_one_vector_or_refused():
     assert accepted == {code for code in codes if len(code) <= 2}
 
 
+@pytest.mark.parametrize("tail", [b"", b"\xff", b"\0\1", b"\xff" * 9])
+def test_data_outside_the_interval_are_refused_at_once(tail):
+    array = np.frombuffer(b"\xff" * 8 + tail, np.uint8)
+    for read in (lambda: kernel.decode(array, 1, 0, 100), lambda: kernel.decode_places(array, 90, 9, 100)):
+        with pytest.raises(ValueError, match="eight bytes of 255"):
+            read()
+
+
 def test_a_carry_runs_through_bytes_of_255():
     """Symbols whose code comes as close to the next one as can be: a search over short vectors finds carries."""
     generator = np.random.default_rng(0)

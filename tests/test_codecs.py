@@ -115,6 +115,15 @@ def test_fibonacci_counts_come_back(codec):
     check(codec, np.random.default_rng(0).permutation(vector))
 
 
+@pytest.mark.parametrize("coder", CODERS)
+def test_a_code_book_holds_no_level_that_nothing_has(coder):
+    data = Codebook(coder).encode(np.float32([1, 2, 2, 3, 3, 3]))
+    check(Codebook(coder), np.float32([1, 2, 2, 3, 3, 3]))
+    more = b"\4" + data[1:13] + np.float32(4).tobytes() + data[13:]
+    with pytest.raises(ValueError, match="a level that no index points to"):
+        Codebook(coder).decode(more, 6)
+
+
 def optimal_bits(counts):
     """Bits of constriction's Huffman code for symbols with these counts."""
     constriction = pytest.importorskip("constriction", reason="an oracle of `make peers`")

@@ -32,6 +32,14 @@ def pruned(density=0.2, seed=0):
     return model
 
 
+def test_names_are_those_of_a_pytorch_module():
+    names = [*exchange.to_state(network())]
+    assert names == [
+        "conv1.weight", "conv1.bias", "norm1.weight", "norm1.bias", "block.body.conv.weight", "block.body.norm.weight",
+        "block.body.norm.bias", "fc.weight", "fc.bias", "norm1.running_mean", "norm1.running_var",
+    ]  # fmt: skip
+
+
 def test_a_file_of_ours_comes_back_without_being_told_what_it_holds(tmp_path):
     model, path = network(), tmp_path / "net.safetensors"
     assert exchange.save_safetensors(model, path) == path.stat().st_size
