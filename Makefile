@@ -8,10 +8,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard _core/*.pyx _core/*.pxi _core/*.h)
 # a stamp a flavour, at most one at a time: a change of flavour builds again
-BUILT := .venv/.built-debug$(MINISPARSE_DEBUG)-portable$(MINISPARSE_PORTABLE)-sanitize$(MINISPARSE_SANITIZE)
+BUILT := .venv/.built-debug$(MINISPARSE_DEBUG)-portable$(MINISPARSE_PORTABLE)
 # pytest-xdist has the cores; threads inside the workers would fight over them
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+# a build of its own; the sanitizers' library has to be loaded before Python's
+SANITIZED := build/sanitize
+SANITIZER := LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc
+KERNEL_TESTS := tests/contracts tests/test_codecs.py tests/test_golden.py $(wildcard $(patsubst _core/%.pyx,tests/test_%.py,$(wildcard _core/*.pyx)))
 
 .PHONY: help install demo test lint deep sanitize peers clean
 
@@ -38,11 +43,12 @@ lint: install  ## ruff
 deep: install  ## all tests, the long ones too, with many more random cases
 	$(PYTEST) -m "deep or not deep" --hypothesis-profile deep
 
-sanitize:  ## tests of files and codecs under the sanitizers of gcc
-	MINISPARSE_SANITIZE=1 $(MAKE) install
-	LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
-	PYTHONMALLOC=malloc $(PYTEST) tests/test_golden.py tests/test_codecs.py tests/test_arithmetic.py \
-	tests/test_huffman.py tests/test_gaps.py tests/contracts/test_codecs.py
+sanitize: install  ## the kernels' tests under address and undefined-behaviour sanitizers
+	rm -rf $(SANITIZED)
+	MINISPARSE_SANITIZE=1 $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+		--no-deps --target $(SANITIZED) .
+	PYTHONPATH=$(SANITIZED) MINISPARSE_BACKEND=compiled MINISPARSE_NUM_THREADS=2 $(SANITIZER) \
+		$(BIN)/python -P -m pytest --capture=sys $(KERNEL_TESTS)
 
 peers: install  ## the libraries that benchmarks compare with, into .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[peers]"

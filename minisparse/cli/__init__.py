@@ -8,7 +8,20 @@ import shutil
 import sys
 
 from minisparse import __version__
-from minisparse.cli import bench, compress, cost, data, demo, evaluate, export, imports, inspect, train, verify
+from minisparse.cli import (
+    bench,
+    compress,
+    cost,
+    data,
+    demo,
+    evaluate,
+    export,
+    imports,
+    inspect,
+    reproduce,
+    train,
+    verify,
+)
 
 COMMANDS = {
     "demo": demo,
@@ -21,6 +34,7 @@ COMMANDS = {
     "import": imports,
     "cost": cost,
     "data": data,
+    "reproduce": reproduce,
     "bench": bench,
 }
 
@@ -34,6 +48,7 @@ Neural networks on a weight budget: train one, write it to a file, read it back,
   minisparse inspect model.msp
   minisparse verify model.msp
   minisparse cost model.msp
+  minisparse reproduce --show
   minisparse bench spmm"""
 
 
