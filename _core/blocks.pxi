@@ -112,15 +112,6 @@ cdef bands_of(y):
     return blocks, -(-y.shape[1] // (2 * bands)) * 2
 
 
-cdef parts_of(dy, x, entries, Plan plan, least=1):
-    """(rows of dy a task, tasks, partial sums of a gradient), from shapes only."""
-    row = x.shape[0] * plan.stride * plan.width * PIXEL
-    rows = min((BUDGET // max(row, 1) - plan.span) // plan.stride + 1, 1024 // dy.shape[2])
-    rows = min(dy.shape[1], max(least, rows))
-    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
-    return rows, tasks, max(1, min(tasks, PARTS, (1 << 24) // max(entries, 1)))
-
-
 cdef with_contiguous_batch(array):
     """The array, or a copy in which pixels of one image lie side by side."""
     return array if array.strides[3] == array.itemsize else np.ascontiguousarray(array)
