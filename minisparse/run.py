@@ -15,6 +15,7 @@ from minisparse.optim import SGD, Adam, Optimizer
 from minisparse.settings import check, setting
 from minisparse.stores import DenseStore, SparseStore
 
+STORES = ("auto", "dense")
 THIN = 0.3
 """Largest density at which a weight is held sparse; there any kind of layer trains at least 1.3 times faster."""
 
@@ -35,7 +36,7 @@ class TrainSettings:
     smoothing: float = setting(0.0, "label smoothing, in [0, 1)")
     augment: bool = setting(False, "random crops and flips")
     shift: int = setting(0, "without --augment, pixels by which images are moved at random, at most")
-    sparse: bool = setting(True, "train weights in the sparse store once their mask is fixed and thin")
+    store: str = setting("auto", "how weights are held: sparse once their mask is thin and fixed, or dense", STORES)
     seed: int = setting(0, "of initial values, batches and every other random choice")
 
     def __post_init__(self):
@@ -47,6 +48,7 @@ class TrainSettings:
         check(0 <= self.warmup < 1, "warmup", self.warmup, "must lie in [0, 1)")
         check(0 <= self.smoothing < 1, "smoothing", self.smoothing, "must lie in [0, 1)")
         check(self.shift >= 0, "shift", self.shift, "must be >= 0")
+        check(self.store in STORES, "store", self.store, f"is none of {[*STORES]}")
         check(0 <= self.seed < 2**63, "seed", self.seed, "must lie in [0, 2^63)")
 
     def make_optimizer(self) -> Optimizer:
@@ -108,12 +110,12 @@ class Run:
         self.optimizer.forget(name, mask)
 
     def hold_thin_weights_sparse(self) -> None:
-        """Weights whose mask is thin and fixed go on in the sparse store, if settings.sparse says so.
+        """Weights whose mask is thin and fixed go on in the sparse store, unless settings.store is "dense".
 
         No value changes, and the optimiser's state goes with them; from here on the gradient is computed on the
         mask only. It follows from the facts alone, so a run that is resumed does the same.
         """
-        if not self.settings.sparse:
+        if self.settings.store == "dense":
             return
         for name, p in self.model.parameters.items():
             if p.role == "weight" and isinstance(p.store, DenseStore) and _is_thin(p.store):
@@ -122,7 +124,7 @@ class Run:
                 self.optimizer.rearrange(name, lambda state, index=index: state.ravel()[index])
 
     def hold_dense(self, name: str) -> None:
-        """The inverse, for one parameter; nothing if it is dense or over a rest value other than zero."""
+        """The inverse, for one parameter; nothing for a store of another kind, or over another rest value than zero."""
         p = self.model.parameters[name]
         if type(p.store) is SparseStore and p.store.rest.is_zero:
             index = p.store.index
