@@ -15,6 +15,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 
+
 def same(a, b):
     """Equal in value and kind, members in order; -0.0 is not 0.0, and True is not 1."""
     if type(a) is not type(b):

@@ -48,6 +48,9 @@ def test_weights_without_any_structure_cost_their_entropy_and_little_more(seed):
     # the floor knows neither levels nor distributions; weights with both, 180 bytes of levels among them
     assert weights <= 1.03 * floor
     assert file <= 0.85 * xz
+    # all that is neither places nor values
+    rows = compress(model).ledger()
+    assert rows[0]["bytes"] + rows[-1]["bytes"] < 300
 
 
 @pytest.mark.deep
