@@ -28,6 +28,7 @@ class Exact:
         # (score, place) of the last entry to stand: any passes at first, none where there is no place at all
         self._last = (0.0, np.iinfo(np.int64).max) if k else (np.inf, -1)
         self._waiting: list[Columns] = []
+        self._count = 0
 
     def bound(self, start: int) -> tuple[float, int]:
         """(threshold, index): an entry counts beyond it, or equal at a lower index, in an array from `start` on."""
@@ -36,13 +37,15 @@ class Exact:
     def add(self, place: np.ndarray, gradient: np.ndarray, score: np.ndarray) -> None:
         """More entries. ValueError for a NaN score, at the latest in `chosen`."""
         self._waiting.append((place, gradient, score))
-        if sum(len(places) for places, _, _ in self._waiting) > 2 * self.k + ROOM:
+        self._count += len(place)
+        if self._count > 2 * self.k + ROOM:
             self.cut()
 
     def cut(self) -> None:
         """Drop what cannot be chosen any more."""
         self._waiting = [self.chosen()]
         place, _, score = self._waiting[0]
+        self._count = len(place)
         if 0 < self.k == len(place):
             least = score.min()
             self._last = float(least), int(place[score == least][-1])
