@@ -30,7 +30,7 @@ def _select() -> str:
     if _choice == "reference":
         return "reference"
     try:
-        with threads.lent_to_openmp(count):
+        with threads.lent(threads.variables(count)):
             kernels = [import_module(f"{__name__}.{name}") for name in NAMES]
             if count is not None:
                 threads.limit([kernel.__file__ for kernel in kernels], count)

@@ -18,6 +18,9 @@ import numpy as np
 
 from minisparse._core.spmm_ref import check_operand, check_pattern, check_values
 
+cdef extern from "team.h":
+    int team(int worthwhile)
+
 cdef extern from "vec.h":
     ctypedef float vf32
     ctypedef double vf64
@@ -31,7 +34,6 @@ cdef extern from "vec.h":
     void totals_vf64(double *t, vf64 a, vf64 b, vf64 c, vf64 d) nogil
     const vf32 zero_vf32
     const vf64 zero_vf64
-    int omp_get_max_threads() nogil
 
 cdef enum:
     MANY = 262144      # products of two numbers, from which on threads pay; an entry itself counts for 16
@@ -140,7 +142,7 @@ cdef product(pattern, order, values, x):
 
 cdef run(Product *p, pattern, int64_t itemsize):
     """Panels and runs of rows, shared by the threads."""
-    cdef int64_t threads = omp_get_max_threads() if p.entries * (p.width + 16 * itemsize) > MANY * itemsize else 1
+    cdef int64_t threads = team(p.entries * (p.width + 16 * itemsize) > MANY * itemsize)
     # as few runs of rows as give every thread the same number of tasks
     cdef int64_t runs = threads if p.dw is not NULL else threads // gcd(threads, p.panels), i
     borders = pattern.parts(runs)

@@ -1,9 +1,13 @@
 """How many threads the compiled kernels use: MINISPARSE_NUM_THREADS, else as many as OpenMP takes, all cores.
 
-OpenMP reads its own OMP_NUM_THREADS once, when its library is loaded, and keeps a number for each thread
-that calls it. So the variable is lent to it while the kernels are loaded, which holds for every thread of
-the process, and the number is set once more, which holds for this thread even where another package had
-loaded OpenMP before.
+OpenMP reads its environment once, when its library is loaded, and keeps a number of threads for each thread
+that calls it. So variables are lent to it while the kernels are loaded: what they say holds for every thread
+of the process. The number is set once more, which holds for this thread even where another package had loaded
+OpenMP before.
+
+Its idle threads spin for a while. GNU's do so for 300,000 rounds, tens of milliseconds, in which the threads of
+NumPy's BLAS wait for the same cores: a network that takes turns with both ran up to twenty times slower. They get
+1,000 rounds, enough for the time between two kernels. Which core a thread runs on, team.h settles.
 """
 
 import ctypes
@@ -12,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 VARIABLE = "MINISPARSE_NUM_THREADS"
+SPINS = 1000
+"""Rounds that an idle thread of GNU's OpenMP spins before it sleeps."""
 
 
 def requested() -> int | None:
@@ -29,19 +35,26 @@ def requested() -> int | None:
     return int(text)
 
 
+def variables(count: int | None) -> dict[str, str]:
+    """What OpenMP is to read, where the user has not said it."""
+    lent = {} if count is None else {"OMP_NUM_THREADS": str(count)}
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        lent["GOMP_SPINCOUNT"] = str(SPINS)
+    return lent
+
+
 @contextmanager
-def lent_to_openmp(count: int | None) -> Iterator[None]:
-    """OMP_NUM_THREADS = count while kernels are loaded; as it was afterwards."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    if count is not None:
-        os.environ["OMP_NUM_THREADS"] = str(count)
+def lent(values: dict[str, str]) -> Iterator[None]:
+    """These environment variables while kernels are loaded; as they were afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if count is not None:
-            os.environ.pop("OMP_NUM_THREADS")
-            if before is not None:
-                os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def limit(extensions: list[str], count: int) -> None:

@@ -1,4 +1,4 @@
-"""MINISPARSE_NUM_THREADS: the limit holds for our kernels, in every thread, and leaves the environment alone."""
+"""Threads of the kernels: the limit holds in each, workers keep off the caller, the environment stays as it was."""
 
 import os
 import subprocess
@@ -17,7 +17,25 @@ found = [count()]
 other = threading.Thread(target=lambda: found.append(count()))
 other.start()
 other.join()
-print(*found, os.environ.get("OMP_NUM_THREADS"))
+print(*found, os.environ.get("OMP_NUM_THREADS"), os.environ.get("GOMP_SPINCOUNT"))
+"""
+PLACES = """
+import os
+import numpy as np
+from pathlib import Path
+from minisparse._core import regen
+from minisparse._core.pattern import Pattern
+
+def allowed():
+    return {int(task.name): os.sched_getaffinity(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+
+before = allowed()
+pattern = Pattern(np.zeros(65, int), np.zeros(0, int), 64)
+regen.matmul("normal", 1, 1.0, 1.0, pattern, np.zeros(0, np.float32), np.ones((64, 64), np.float32))
+after = allowed()
+every = os.sched_getaffinity(0)
+print(all(after[task] == before[task] for task in before))
+print([len(every - after[task]) for task in after.keys() - before.keys()])
 """
 compiled = pytest.mark.skipif(_core.BACKEND != "compiled", reason="the twins have no threads of their own")
 
@@ -29,20 +47,26 @@ def run(code, **variables):
 
 @compiled
 def test_the_limit_holds_in_every_thread_and_the_environment_stays():
-    assert run(COUNT.format(before=""), MINISPARSE_NUM_THREADS="3").stdout.split() == ["3", "3", "None"]
+    assert run(COUNT.format(before=""), MINISPARSE_NUM_THREADS="3").stdout.split() == ["3", "3", "None", "None"]
     given = run(COUNT.format(before=""), MINISPARSE_NUM_THREADS="3", OMP_NUM_THREADS="2")
-    assert given.stdout.split() == ["3", "3", "2"]
+    assert given.stdout.split() == ["3", "3", "2", "None"]
 
 
 @compiled
 def test_without_it_openmp_decides():
-    assert run(COUNT.format(before=""), OMP_NUM_THREADS="5").stdout.split() == ["5", "5", "5"]
+    assert run(COUNT.format(before=""), OMP_NUM_THREADS="5").stdout.split() == ["5", "5", "5", "None"]
 
 
 @compiled
 def test_the_limit_holds_where_openmp_was_loaded_before():
     before = "try: ctypes.CDLL('libgomp.so.1')\nexcept OSError: pass"
     assert run(COUNT.format(before=before), MINISPARSE_NUM_THREADS="3").stdout.split()[0] == "3"
+
+
+@compiled
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or os.cpu_count() < 2, reason="Linux, two processors")
+def test_workers_keep_off_the_processor_of_the_caller_who_stays_free():
+    assert run(PLACES, MINISPARSE_NUM_THREADS="2").stdout.splitlines() == ["True", "[1]"]
 
 
 @pytest.mark.parametrize("wrong", ["0", "-2", "two", "1.5", "²"])
