@@ -29,6 +29,8 @@ cdef extern from "vec.h":
         VECTOR_BYTES
     vf32 splat_vf32(const void *values, int64_t k) nogil
     vf64 splat_vf64(const void *values, int64_t k) nogil
+    vf32 held_vf32(vf32 x) nogil
+    vf64 held_vf64(vf64 x) nogil
     const vf32 zero_vf32
     const vf64 zero_vf64
 

@@ -18,6 +18,14 @@ cdef inline vector lane(const char *numbers, int64_t k, vector zero) noexcept no
         return splat_vf64(numbers, k)
 
 
+cdef inline vector held(vector x) noexcept nogil:
+    """The same, in a register."""
+    if vector is vf32:
+        return held_vf32(x)
+    else:
+        return held_vf64(x)
+
+
 cdef inline void micro(const char *tile, int64_t jstep, int64_t kstep, int64_t depth, const char *x, int64_t xstep,
                        char *y, int64_t ystep, int count, vector zero) noexcept nogil:
     """y[j] += sum_k tile[j jstep + k kstep] x[k] for four rows of `count` vectors, a constant at the call.
@@ -33,12 +41,12 @@ cdef inline void micro(const char *tile, int64_t jstep, int64_t kstep, int64_t d
     c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = zero
     for k in range(depth):
         v = <const vector *>(x + k * xstep)
-        v0 = v[0]
+        v0 = held[vector](v[0])
         if count > 1:
-            v1 = v[1]
+            v1 = held[vector](v[1])
         if count > 2:
-            v2 = v[2]
-            v3 = v[3]
+            v2 = held[vector](v[2])
+            v3 = held[vector](v[3])
         w = lane[vector](tile, k * kstep, zero)
         a0 = a0 + w * v0
         if count > 1:
