@@ -1,8 +1,8 @@
 """Crash-safe runs: a folder whose checkpoint always is the state after some whole step.
 
-The checkpoint holds everything that the loop changes - stored values, masks, rest scales, buffers, the state of
-optimiser and method, the log - and the configuration that the rest is rebuilt from. It is written in one atomic
-replacement; config.json, log.csv and log.json are derived from it for people, so they can never disagree with it.
+The checkpoint holds everything that the loop changes - stored values, masks, rest scales, notes, buffers,
+optimiser state, the log - and the configuration that the rest is rebuilt from. It is written in one atomic replacement;
+config.json, log.csv and log.json are derived from it for people, so they can never disagree with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 MEMBERS = {"model", "method", "settings", "data", "step", "loss_sum", "rows", "finished"}
-MEMBERS |= {"parameters", "buffers", "optimizer", "state"}
+MEMBERS |= {"parameters", "buffers", "optimizer"}
 """Of a checkpoint's header."""
 
 
@@ -63,7 +63,6 @@ class RunFolder:
             "parameters": {name: _save_parameter(p, sections) for name, p in run.model.parameters.items()},
             "buffers": {name: sections.add(array) for name, array in run.model.buffers.items()},
             "optimizer": {name: sections.add(array) for name, array in run.optimizer.state.items()},
-            "state": {name: sections.add(array) for name, array in run.state.items()},
         }
         fileformat.write(self.checkpoint, "checkpoint", header, sections.content)
         self._write_for_people(run)
@@ -81,7 +80,6 @@ class RunFolder:
                 )
         _load_model(run.model, header, sections)
         run.optimizer.state = {name: _array(sections, spec) for name, spec in header["optimizer"].items()}
-        run.state = {name: _array(sections, spec) for name, spec in header["state"].items()}
         run.step, run.loss_sum = header["step"], header["loss_sum"]
         run.rows, run.finished = header["rows"], header["finished"]
         self._write_for_people(run)
@@ -150,6 +148,7 @@ def _array(sections: dict[str, bytes], spec: list) -> np.ndarray:
 
 def _save_parameter(p: Parameter, sections: _Sections) -> dict[str, Any]:
     facts: dict[str, Any] = {"rest_scale": p.rest_scale, "values": sections.add(p.store.values)}
+    facts["notes"] = {name: sections.add(array) for name, array in p.notes.items()}
     if isinstance(p.store, SparseStore):
         facts["index"] = sections.add(p.store.index)
         if isinstance(p.store, RegeneratedStore):
@@ -162,6 +161,7 @@ def _save_parameter(p: Parameter, sections: _Sections) -> dict[str, Any]:
 
 def _load_parameter(p: Parameter, facts: dict[str, Any], sections: dict[str, bytes]) -> None:
     values, rest = _array(sections, facts["values"]), replace(p.init, factor=facts["rest_scale"])
+    p.notes = {name: _array(sections, spec) for name, spec in facts["notes"].items()}
     if "index" in facts:
         entries = p.shape, _array(sections, facts["index"]), values, rest
         p.store = RegeneratedStore(*entries, facts["frozen"]) if "frozen" in facts else SparseStore(*entries)

@@ -21,7 +21,7 @@ class Runs(RuleBasedStateMachine):
 
     @initialize(
         budget=st.integers(0, 154),
-        store=st.sampled_from(["dense", "regenerated"]),
+        store=st.sampled_from(["auto", "dense", "regenerated"]),
         freeze=st.sampled_from([0.3, 1.0]),
         decay=st.sampled_from([1.0, 0.7]),
         momentum=st.sampled_from([0.0, 0.9]),
@@ -29,8 +29,8 @@ class Runs(RuleBasedStateMachine):
         lr=st.sampled_from([1e-6, 0.1, 1.0]),
     )
     def start(self, budget, store, freeze, decay, momentum, weight_decay, lr):
-        self.method = DropBack(budget=budget, store=store, freeze=freeze, decay=decay, decay_steps=5)
-        self.settings = TrainSettings(epochs=3, batch=10, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        self.method = DropBack(budget=budget, freeze=freeze, decay=decay, decay_steps=5)
+        self.settings = TrainSettings(3, 10, lr=lr, momentum=momentum, weight_decay=weight_decay, store=store)
         self.folder, self.saved = tempfile.TemporaryDirectory(), None
         self.run = self.fresh()
         self.method.start(self.run)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from minisparse import models
 from minisparse.data import Dataset, from_arrays
 from minisparse.layers import BatchNorm, Conv2d, GlobalAvgPool, Linear, ReLU, Sequential
-from minisparse.methods import DropBack
+from minisparse.methods import Compose, DropBack, Method
 from minisparse.model import Model
 from minisparse.params import Init
 from minisparse.run import Run, TrainSettings
@@ -41,7 +41,7 @@ def images() -> Dataset:
 SETUPS = {"linear": (small_model, small_data), "conv": (conv_model, images)}
 
 
-def started(setup: str, method: DropBack, **settings) -> Run:
+def started(setup: str, method: Method, **settings) -> Run:
     model, data = SETUPS[setup]
     plain = {"epochs": 2, "batch": 10, "lr": 0.2, "momentum": 0.0, "seed": 5}
     run = Run(model(), data(), method, TrainSettings(**plain | settings))
@@ -56,7 +56,7 @@ def check_runs_agree() -> None:
     for setup in SETUPS:
         for choice in choices:
             for settings in ({}, {"momentum": 0.9, "weight_decay": 0.01}):
-                runs = [started(setup, DropBack(store=store, **choice), **settings) for store in STORES]
+                runs = [started(setup, DropBack(**choice), store=store, **settings) for store in STORES]
                 for _ in range(runs[0].total_steps):
                     losses = [train_step(run) for run in runs]
                     assert losses[0] == losses[1], (setup, choice, settings)
@@ -76,7 +76,7 @@ def test_the_run_is_that_of_the_dense_store_to_the_bit_on_the_twins():
 def test_a_run_ends_where_that_of_the_dense_store_does(setup):
     ends = []
     for store in STORES:
-        run = started(setup, DropBack(density=0.3, store=store), epochs=4)
+        run = started(setup, DropBack(density=0.3), epochs=4, store=store)
         losses = [train_step(run) for _ in range(run.total_steps)]
         ends.append(np.mean(losses[-5:]))
     assert ends[0] < 1.2 and ends[1] == pytest.approx(ends[0], rel=0.02)
@@ -147,7 +147,8 @@ def test_a_step_holds_nothing_of_the_size_of_a_layer(monkeypatch):
     monkeypatch.setattr("minisparse.stores.sparse.TILE", 1 << 15)
     data = from_arrays("random", (np.random.default_rng(0).random((40, 1000), np.float32), np.arange(40) % 10))
     model = models.mlp("wide", (1500, 1500), (1000,), 10)
-    run = Run(model, data, DropBack(budget=5000, store="regenerated"), TrainSettings(epochs=1, batch=5, momentum=0.9))
+    settings = TrainSettings(epochs=1, batch=5, momentum=0.9, store="regenerated")
+    run = Run(model, data, DropBack(budget=5000), settings)
     tracemalloc.start()
     run.method.start(run)
     for _ in range(3):
@@ -166,7 +167,8 @@ def test_the_budget_is_exact_after_every_step_of_every_model_also_when_all_score
     data = from_arrays("noise", (generator.random((12, *shape), np.float32), np.arange(12) % 3), classes=3)
     model = models.build(name, shape, 3, width=0.05)
     k = model.size // 7
-    run = Run(model, data, DropBack(budget=k, store=store), TrainSettings(epochs=2, batch=2, lr=0.1, momentum=0.0))
+    settings = TrainSettings(epochs=2, batch=2, lr=0.1, momentum=0.0, store=store)
+    run = Run(model, data, DropBack(budget=k), settings)
     run.method.start(run)
     for _ in range(2):
         train_step(run)
@@ -189,11 +191,17 @@ def check_rest(run: Run) -> None:
 @pytest.mark.parametrize("settings", [{"optimizer": "adam"}, {"momentum": 0.9, "nesterov": True}])
 def test_an_optimiser_with_more_state_than_a_velocity_is_refused(settings):
     with pytest.raises(ValueError, match="store=regenerated needs plain SGD or momentum"):
-        started("linear", DropBack(budget=50, store="regenerated"), **settings)
+        started("linear", DropBack(budget=50), store="regenerated", **settings)
+
+
+@pytest.mark.parametrize("method", [Method(), Compose(DropBack(budget=50), Method())])
+def test_a_method_that_moves_all_weights_cannot_regenerate_them(method):
+    with pytest.raises(ValueError, match="store=regenerated is not for"):
+        started("linear", method, store="regenerated")
 
 
 def test_a_nan_gradient_is_refused():
-    run = started("linear", DropBack(budget=50, store="regenerated"))
+    run = started("linear", DropBack(budget=50), store="regenerated")
     train_step(run)
     run.model.parameters["fc1.weight"].store.accumulate(np.full((10, 2), np.nan, np.float32), np.ones((8, 2), "f"))
     with pytest.raises(ValueError, match="NaN"):
@@ -202,11 +210,11 @@ def test_a_nan_gradient_is_refused():
 
 @pytest.mark.parametrize("store", STORES)
 def test_the_running_threshold_keeps_k_on_average_and_k_exactly_in_the_end(store):
-    run = started("conv", DropBack(budget=90, selection="quantile", store=store), epochs=20)
+    run = started("conv", DropBack(budget=90, selection="quantile"), store=store, epochs=20)
     kept = []
     for _ in range(run.total_steps):
         train_step(run)
         kept.append(run.model.kept)
-        assert run.state["theta"][0] > 0
+        assert run.model.parameters["conv1.weight"].notes["theta"][0] > 0
     assert kept[0] == kept[-1] == 90
     assert 0.7 * 90 < np.mean(kept) < 1.4 * 90

@@ -33,8 +33,8 @@ def run_on_budget(sizes: tuple[int, ...], budget: int) -> Run:
     x, labels = normal("x", samples, inputs), Stream(0, "bench", "labels").integers(classes, samples)
     data = from_arrays("normal", (x, labels), classes=classes)
     model = mlp("wide", tuple(hidden), (inputs,), classes)
-    settings = TrainSettings(epochs=1, batch=BATCH, lr=0.1, momentum=0.0)
-    run = Run(model, data, DropBack(budget=budget, store="regenerated"), settings)
+    settings = TrainSettings(epochs=1, batch=BATCH, lr=0.1, momentum=0.0, store="regenerated")
+    run = Run(model, data, DropBack(budget=budget), settings)
     run.method.start(run)
     return run
 

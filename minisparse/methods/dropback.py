@@ -12,13 +12,13 @@ rest = rho w0 (rho = 1 unless the initial values are decayed):
 Eq. 1 is the optimiser's step; eqs. 2 to 4 are `after_step`. Biases, gains and offsets of normalisations compete
 for the same budget. From `freeze` on, T stays and gradients are computed on it alone.
 
-Stored: k values, their places, one seed. With `store="regenerated"` that is all that is held: weights are made anew
-inside each product, and since eq. 1 starts from rest_i where nothing is stored, eqs. 2 and 3 need the gradient of
-those entries only a tile at a time (`_keep_regenerated`). `store="dense"` is the same computation spelled out, for
-networks that fit, and faster. rho = decay^t (Procrustes, variant with absolute stored values) turns the others into
-true zeros after `decay_steps` steps, so that their multiplications disappear as well. `selection="quantile"`
-(Procrustes) replaces eq. 3 by T = {i: s_i > theta}, theta a running estimate of the quantile: no selection at all,
-but the budget is met on average only, and exactly from the last choice on.
+Stored: k values, their places, one seed. With the training setting `store="regenerated"` that is all that is held:
+weights are made anew inside each product, and since eq. 1 starts from rest_i where nothing is stored, eqs. 2 and 3
+need the gradient of those entries a tile at a time only (`_keep_regenerated`). Other stores spell the same
+computation out (`_keep_dense`), for networks that fit. rho = decay^t (Procrustes, variant with absolute stored
+values) turns the others into true zeros after `decay_steps` steps, so that their multiplications disappear as well.
+`selection="quantile"` (Procrustes) replaces eq. 3 by T = {i: s_i > theta}, theta a running estimate of the quantile:
+no selection at all, but the budget is met on average only, and exactly from the last choice on.
 Suggested: plain SGD, learning rate 0.4 with two late drops, batches of 50, no momentum: momentum makes eq. 2
 differ from the accumulated gradient; it is kept for stored values only and lost with them.
 Measured: lenet-300-100 on MNIST, 20,000 of 266,610 values, 30 epochs: 1.98 % test error (1.87 to 2.04 over 5
@@ -61,17 +61,16 @@ class DropBack(Budgeted):
     decay : rho shrinks by this factor a step, in (0, 1]; 1 keeps the initial values
     decay_steps : steps after which a decaying rho is set to 0
     selection : "exact", or "quantile" for a running threshold
-    store : "dense", or "regenerated" to hold nothing of the size of a layer
     """
 
     name: ClassVar[str] = "dropback"
+    regenerates: ClassVar[bool] = True
     recipe: ClassVar[dict[str, Any]] = {"lr": 0.4, "momentum": 0.0, "batch": 50, "schedule": "step"}
 
     freeze: float = setting(1.0, "progress in [0, 1] after which the stored set no longer changes")
     decay: float = setting(1.0, "factor a step on the initial values of what is not stored, in (0, 1]")
     decay_steps: int = setting(1000, "steps after which decaying initial values are set to zero")
     selection: str = setting("exact", "the k largest, or what exceeds their running quantile", ("exact", "quantile"))
-    store: str = setting("dense", "hold all values, or regenerate what is not stored", ("dense", "regenerated"))
 
     def __post_init__(self):
         super().__post_init__()
@@ -79,18 +78,18 @@ class DropBack(Budgeted):
         check(0 < self.decay <= 1, "decay", self.decay, "must lie in (0, 1]")
         check(self.decay_steps >= 1, "decay_steps", self.decay_steps, "must be >= 1")
         check(self.selection in ("exact", "quantile"), "selection", self.selection, "must be 'exact' or 'quantile'")
-        check(self.store in ("dense", "regenerated"), "store", self.store, "must be 'dense' or 'regenerated'")
 
     def candidates(self, model):
         return model.parameters
 
     def start(self, run):
         self.places(run.model)
-        if self.store == "regenerated" and not (isinstance(run.optimizer, SGD) and not run.optimizer.nesterov):
+        regenerated, optimizer = run.settings.store == "regenerated", run.optimizer
+        if regenerated and not (isinstance(optimizer, SGD) and not optimizer.nesterov):
             raise ValueError("store=regenerated needs plain SGD or momentum: what is not stored has no other state")
         for p in run.model.parameters.values():
             p.regenerate()
-            if self.store == "dense":
+            if not regenerated:
                 p.to_dense()
 
     def after_step(self, run):
@@ -101,20 +100,21 @@ class DropBack(Budgeted):
             rho = self.rest_scale(run.step)
             for p in run.model.parameters.values():
                 p.rest_scale = rho
-                if self.store == "dense":
+                if run.settings.store != "regenerated":
                     p.keep(p.mask, p.store.frozen)
 
     def _choose(self, run: Run, frozen: bool) -> None:
         """Eqs. 2 to 4, and theta of the next step."""
-        k, theta = self.places(run.model), run.state.get("theta")
-        keep = _keep_dense if self.store == "dense" else _keep_regenerated
+        notes = next(iter(run.model.parameters.values())).notes
+        k, theta = self.places(run.model), notes.get("theta")
+        keep = _keep_regenerated if run.settings.store == "regenerated" else _keep_dense
         if theta is None or frozen:
             least = keep(run, Exact(k), frozen)
         else:
             keep(run, Above(theta[0]), frozen)
             least = quantile_step(theta[0], run.model.kept, k, GAIN)
         if self.selection == "quantile":
-            run.state["theta"] = np.array([least])
+            notes["theta"] = np.array([least])
 
     def rest_scale(self, t: int) -> float:
         """rho after t steps."""
@@ -126,9 +126,7 @@ class DropBack(Budgeted):
     def examples(cls):
         return [
             *(cls(budget=50), cls(density=0.2, freeze=0.5), cls(budget=40, decay=0.5, decay_steps=3), cls(budget=0)),
-            *(cls(budget=50, store="regenerated"), cls(density=0.2, freeze=0.5, store="regenerated")),
-            cls(budget=40, decay=0.5, decay_steps=3, store="regenerated"),
-            *(cls(budget=50, selection="quantile", store=store) for store in ("dense", "regenerated")),
+            cls(budget=50, selection="quantile"),
         ]
 
 
@@ -146,7 +144,7 @@ def _keep_dense(run: Run, choice: Exact | Above, frozen: bool) -> float:
 
 def _keep_regenerated(run: Run, choice: Exact | Above, frozen: bool) -> float:
     """Eqs. 1 to 4 where only the k values are held: what has none takes eq. 1 here, a tile at a time."""
-    rate, parameters = run.last_rate, run.model.parameters
+    rate, parameters = run.lr, run.model.parameters
     sizes = [p.size for p in parameters.values()]
     starts = dict(zip(parameters, np.cumsum(sizes) - sizes, strict=True))
     for name, p in parameters.items():
@@ -163,8 +161,15 @@ def _keep_regenerated(run: Run, choice: Exact | Above, frozen: bool) -> float:
         values, source = p.store.rest.at(index) - rate * g, _places_in(p.store.index, index)  # eq. 1
         values[source >= 0] = p.store.values[source[source >= 0]]
         p.hold(index, values, frozen)  # eq. 4
-        run.optimizer.follow(name, source, g)
+        run.optimizer.rearrange(name, partial(_follow, source, g))
     return score.min(initial=np.inf)
+
+
+def _follow(source: np.ndarray, g: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    """The velocity of the values that are now stored: their gradient, where their first step was from rest."""
+    followed = g.copy()
+    followed[source >= 0] = velocity[source[source >= 0]]
+    return followed
 
 
 def _places_in(sorted_index: np.ndarray, index: np.ndarray) -> np.ndarray:

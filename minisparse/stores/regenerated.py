@@ -59,7 +59,7 @@ class RegeneratedStore(SparseStore):
     def add_gradient(self, gradient: np.ndarray) -> None:
         if not AS_DENSE:
             super().add_gradient(gradient)
-        matrix = gradient.reshape(self.rows, self.columns)
+        matrix = gradient.astype(self.values.dtype, copy=False).reshape(self.rows, self.columns)
         self._add(lambda rows, group: matrix[rows], self._groups)
 
     def candidates(
