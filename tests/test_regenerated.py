@@ -188,6 +188,18 @@ def check_rest(run: Run) -> None:
         assert p.value()[off].tobytes() == p.initial()[off].tobytes()
 
 
+def test_a_frozen_set_stays_and_no_gradient_of_others_is_asked_for():
+    run = started("linear", DropBack(budget=40, freeze=0.5), store="regenerated", momentum=0.9)
+    for _ in range(run.total_steps // 2):
+        train_step(run)
+    frozen = {name: p.store.index for name, p in run.model.parameters.items()}
+    for _ in range(run.total_steps // 2):
+        train_step(run)
+        for name, p in run.model.parameters.items():
+            assert p.store.frozen and not p.store._gradients
+            np.testing.assert_array_equal(p.store.index, frozen[name])
+
+
 @pytest.mark.parametrize("settings", [{"optimizer": "adam"}, {"momentum": 0.9, "nesterov": True}])
 def test_an_optimiser_with_more_state_than_a_velocity_is_refused(settings):
     with pytest.raises(ValueError, match="store=regenerated needs plain SGD or momentum"):

@@ -72,3 +72,16 @@ def test_the_running_threshold_lets_k_through_on_average_and_stays_positive(k, s
     settled = counts[100:]
     # 200 binomial counts that the feedback makes less, not more, varied: five standard deviations of their mean
     assert abs(np.mean(settled) - k) <= 5 * np.sqrt(k * (1 - k / 1000) / 200) + 1
+
+
+def test_a_tie_that_comes_late_takes_the_place_of_one_behind_it():
+    choice = Exact(2)
+    choice.add(np.array([0, 9]), np.zeros(2), np.ones(2))
+    choice.cut()
+    assert choice.bound(0) == (1.0, 9) and choice.bound(4) == (1.0, 5)
+    choice.add(np.array([5]), np.zeros(1), np.ones(1))
+    assert choice.chosen()[0].tolist() == [0, 5]
+
+
+def test_a_threshold_of_zero_becomes_positive():
+    assert quantile_step(0.0, 9, 5, 0.5) > 0
