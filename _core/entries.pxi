@@ -7,7 +7,6 @@ cdef extern from "<omp.h>" nogil:
     int omp_get_max_threads()
 
 cdef enum:
-    INPLACE = 1
     NEAR = 36 << 10  # bytes in the nearest cache, about
     ENTRIES = 14     # of a sum that pay for keeping it
 

@@ -55,34 +55,36 @@ cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, 
 
 cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y, Plan* plan, int64_t begin,
                       int64_t end, int64_t nbytes, vector* sums) noexcept nogil:
-    """Rows two by two, and columns. Where the number is odd, the last two are one on from those before; a single
-    one is done as if it were two."""
+    """Four pixels of a row at a time, or two by two of a narrow image. The last ones overlap those before where the
+    number does not come out even; a single one is done as if it were two.
+    """
+    cdef bint flat = y.width % 4 == 0 or y.width > 16
+    cdef int64_t tall = not flat and end - begin > 1, wide = y.width > 1, across = 4 if flat else 1 + wide
     cdef int64_t a, b, i, j, c, o, step = plan.stride * row_bytes(x, plan)
-    cdef int64_t tall = end - begin > 1, wide = y.width > 1
+    cdef int64_t down = 2 * PIXEL if flat else tall * step, below = 2 * y.by_pixel if flat else tall * y.by_row
     cdef const vector* tile
     cdef const int64_t* starts
     cdef char* target
     cdef Meet upper, lower
-    for i in range(begin, end, 2):
-        a = max(begin, min(i, end - 2))
+    for i in range((end - begin + tall) // (1 + tall)):
+        a = min(begin + (1 + tall) * i, end - 1 - tall)
         upper, lower = meeting(x, plan, a), meeting(x, plan, a + tall)
-        for j in range(0, y.width, 2):
-            b = max(0, min(j, y.width - 2))
+        for j in range((y.width + across - 1) // across):
+            b = min(across * j, y.width - across)
             tile = <const vector*>(<const char*>packed + (a - begin) * step) + 2 * b
             target = y.data + a * y.by_row + b * y.by_pixel
             starts = entries.starts
             for c in range(entries.chunks):
                 for o in range(entries.rows):
-                    gather_four(tile, tall * step, wide * PIXEL, entries, starts, &upper, &lower, &sums[8 * o],
-                                c == 0, c == entries.chunks - 1, target + o * y.by_channel, tall * y.by_row,
-                                wide * y.by_pixel, nbytes)
+                    gather_four(tile, down, wide * PIXEL, entries, starts, &upper, &lower, &sums[8 * o], c == 0,
+                                c == entries.chunks - 1, target + o * y.by_channel, below, wide * y.by_pixel, nbytes)
                     starts += entries.span
 
 
 cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int64_t* starts,
                              Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
                              int64_t below, int64_t beside, int64_t nbytes) noexcept nogil:
-    """Two by two pixels, on from `sums` (4, 2) unless these entries are the first, and to the target with the last."""
+    """Two pixels and the two that are `down` from them, on from `sums` (4, 2) unless these entries are the first, and to the target with the last."""
     cdef const char* p
     cdef vector w, a0, a1, b0, b1, c0, c1, d0, d1
     cdef int64_t k

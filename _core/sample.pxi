@@ -12,8 +12,10 @@ def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int32_t[::1]
     cdef int64_t i, k, part, parts = partial.shape[0], longest = 0, bins = target.channels * plan.span
     for i in range(chunks):
         longest = max(longest, starts[(i + 1) * bins] - starts[i * bins])
-    cdef int64_t size = ((band - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    cdef int64_t grads = band * target.channels * target.width * PIXEL
+    # sums of one chunk stay from group to group of rows
+    cdef int64_t group = group_of(&source, &plan, band) if chunks == 1 else band
+    cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
+    cdef int64_t grads = group * target.channels * target.width * PIXEL
     memory = scratch(size + grads + longest * LINE)
     cdef char[:, ::1] room = memory
     cdef Plan* p = &plan
@@ -25,10 +27,10 @@ def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int32_t[::1]
         for part in prange(parts, schedule="dynamic"):
             if floating is float:
                 sample_part(<vf32*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
-                            band, part * tasks // parts, (part + 1) * tasks // parts)
+                            group, band, part * tasks // parts, (part + 1) * tasks // parts)
             else:
                 sample_part(<vf64*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
-                            band, part * tasks // parts, (part + 1) * tasks // parts)
+                            group, band, part * tasks // parts, (part + 1) * tasks // parts)
         for k in prange(order.shape[0], schedule="static"):
             dw[order[k]] = column_sum(&partial[0, k], parts, partial.shape[1])
 
@@ -42,36 +44,47 @@ cdef floating column_sum(floating* first, int64_t count, int64_t step) noexcept 
 
 
 cdef void sample_part(vector* packed, int64_t grads, int64_t sums, Entries* entries, Image* dy, Image* x, void* dw,
-                      Plan* plan, int64_t band, int64_t task, int64_t end) noexcept nogil:
-    """Lanes are summed once a chunk."""
-    cdef int64_t i, c, k, first, begin, last, nbytes, count, bands = (dy.height + band - 1) // band
-    cdef int64_t bins = entries.rows * entries.span
+                      Plan* plan, int64_t group, int64_t band, int64_t task, int64_t end) noexcept nogil:
+    cdef int64_t first, begin, last, bands = (dy.height + band - 1) // band
+    cdef bint more
+    memset(dw, 0, entries.starts[entries.chunks * entries.rows * entries.span] * (4 if vector is vf32 else 8))
+    while task < end:
+        first, begin, more = task // bands * PIXEL, task % bands * band, False
+        last = min(begin + band, dy.height)
+        while begin < last:
+            sample_group(packed, grads, sums, entries, dy, x, dw, plan, group, first, begin,
+                         min(begin + group, last), more, begin + group >= last)
+            begin, more = begin + group, True
+        task += 1
+
+
+cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* entries, Image* dy, Image* x, void* dw,
+                       Plan* plan, int64_t group, int64_t first, int64_t begin, int64_t end, bint more,
+                       bint last) noexcept nogil:
+    """Adds rows begin to end - 1 to the sums of all entries; lanes are summed with the last group of a band."""
+    cdef int64_t i, c, k, count, nbytes = min(PIXEL, x.nbytes - first), bins = entries.rows * entries.span
     cdef char* images = <char*>packed
     cdef Entries chunk = entries[0]
-    cdef Image seen
+    cdef Image seen = dy[0]
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
-    memset(dw, 0, entries.starts[entries.chunks * bins] * (4 if vector is vf32 else 8))
-    while task < end:
-        first, begin = task // bands * PIXEL, task % bands * band
-        last, nbytes = min(begin + band, dy.height), min(PIXEL, x.nbytes - first)
-        pack_rows(images, x, begin, last, False, band, plan, first, nbytes, entries.used)
-        seen = dy[0]
-        if nbytes == PIXEL and entries.chunks <= INPLACE:
-            # read only once: not worth packing
-            seen.data = dy.data + begin * dy.by_row + first
-        else:
-            pack_rows(images + grads, dy, begin, last, False, band, &own, first, nbytes, NULL)
-            seen.data, seen.by_pixel, seen.by_channel = images + grads, PIXEL, dy.width * PIXEL
-            seen.by_row = dy.channels * seen.by_channel
-        for c in range(entries.chunks):
-            chunk.starts = entries.starts + c * bins
-            k, count = chunk.starts[0], chunk.starts[bins] - chunk.starts[0]
+    pack_rows(images, x, begin, end, more, group, plan, first, nbytes, entries.used)
+    if nbytes == PIXEL and entries.chunks == 1:
+        # read only once: not worth packing
+        seen.data = dy.data + begin * dy.by_row + first
+    else:
+        pack_rows(images + grads, dy, begin, end, False, group, &own, first, nbytes, NULL)
+        seen.data, seen.by_pixel, seen.by_channel = images + grads, PIXEL, dy.width * PIXEL
+        seen.by_row = dy.channels * seen.by_channel
+    for c in range(entries.chunks):
+        chunk.starts = entries.starts + c * bins
+        k, count = chunk.starts[0], chunk.starts[bins] - chunk.starts[0]
+        if not more:
             memset(images + sums, 0, count * LINE)
-            sample_rows(packed, &chunk, &seen, x, plan, begin, last, <vector*>(images + sums) - k)
+        sample_rows(packed, &chunk, &seen, x, plan, begin, end, <vector*>(images + sums) - k)
+        if last:
             for i in range(count):
                 add_sum(dw, k + i, (<vector*>(images + sums))[i])
-        task += 1
 
 
 cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image, Plan* plan, int64_t begin,

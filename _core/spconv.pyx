@@ -96,7 +96,7 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
     dw = np.zeros(len(pattern.indices), dy.dtype)
     if dw.size and dy.size:
         starts, at, order, used, chunks = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
-        band, tasks, parts = parts_of(dy, x, len(at), plan, BAND)
+        band, tasks, parts = parts_of(dy, x, len(at), plan, BAND if chunks > 1 else 4 * BAND)
         x, dy = with_contiguous_batch(x), with_contiguous_batch(dy)
         _sample(starts, at, order, used, chunks, dy, x, empty((parts, len(at)), dy.dtype), dw, plan, band, tasks)
     return dw
