@@ -13,7 +13,12 @@ BUILT := .venv/.built-debug$(MINISPARSE_DEBUG)-portable$(MINISPARSE_PORTABLE)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2
 
-.PHONY: help install demo test lint deep peers clean
+# a build of its own; the sanitizers' library has to be loaded before Python's
+SANITIZED := build/sanitize
+SANITIZER := LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc
+KERNEL_TESTS := tests/contracts $(wildcard $(patsubst _core/%.pyx,tests/test_%.py,$(wildcard _core/*.pyx)))
+
+.PHONY: help install demo test lint deep sanitize peers clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +42,13 @@ lint: install  ## ruff
 
 deep: install  ## all tests, the long ones too, with many more random cases
 	$(PYTEST) -m "deep or not deep" --hypothesis-profile deep
+
+sanitize: install  ## the kernels' tests under address and undefined-behaviour sanitizers
+	rm -rf $(SANITIZED)
+	MINISPARSE_SANITIZE=1 $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+		--no-deps --target $(SANITIZED) .
+	PYTHONPATH=$(SANITIZED) MINISPARSE_BACKEND=compiled MINISPARSE_NUM_THREADS=2 $(SANITIZER) \
+		$(BIN)/python -P -m pytest --capture=sys $(KERNEL_TESTS)
 
 peers: install  ## the libraries that benchmarks compare with, into .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[peers]"

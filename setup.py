@@ -4,6 +4,7 @@ Environment variables read at build time:
 
     MINISPARSE_PORTABLE=1   do not tune for this machine's processor
     MINISPARSE_DEBUG=1      turn Cython's checks on (bounds, None, uninitialised views, division), optimise little
+    MINISPARSE_SANITIZE=1   build in the compiler's address and undefined-behaviour sanitizers (`make sanitize`)
 
 Without a C compiler the extensions are skipped and the library runs on their NumPy twins.
 """
@@ -17,6 +18,8 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("MINISPARSE_DEBUG") == "1"
+SANITIZE = os.environ.get("MINISPARSE_SANITIZE") == "1"
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
 PORTABLE = os.environ.get("MINISPARSE_PORTABLE") == "1"
 
 DIRECTIVES = {
@@ -32,19 +35,25 @@ DIRECTIVES = {
 }
 
 
+FOLDERS = {"minisparse._core": "_core", "minisparse.datasets": "datasets", "minisparse.results": "docs/results"}
+"""What stands beside the package in a checkout, and inside it where it is installed."""
+
+
 class BuildWithWhatTheCompilerHas(build_ext):
     """Adds each optional flag only where a one-line program compiles and links with it."""
 
     def build_extensions(self):
         self.parallel = os.cpu_count()
-        wanted = ["-O1" if DEBUG else "-O3", "-fopenmp"]
+        wanted = ["-O1" if DEBUG or SANITIZE else "-O3", "-fopenmp"]
         if not PORTABLE:
             wanted.append("-march=native")
         flags = [flag for flag in wanted if self.compiles_with(flag)]
+        if SANITIZE:
+            flags += [*SANITIZERS, "-g"]  # not optional: without them nothing would be looked at
         for extension in self.extensions:
-            extension.optional = True  # said here, since cythonize forgets it
+            extension.optional = not SANITIZE  # said here, since cythonize forgets it
             extension.extra_compile_args += flags
-            extension.extra_link_args += [flag for flag in flags if flag == "-fopenmp"]
+            extension.extra_link_args += [flag for flag in flags if flag in ("-fopenmp", *SANITIZERS)]
         super().build_extensions()
 
     def compiles_with(self, flag):
@@ -66,9 +75,13 @@ def kernels():
 
 
 setup(
-    packages=[*find_packages(include=["minisparse", "minisparse.*"]), "minisparse._core", "minisparse.datasets"],
-    package_dir={"minisparse._core": "_core", "minisparse.datasets": "datasets"},
-    package_data={"minisparse.datasets": ["*.md", "*/*"], "minisparse._core": ["*.pyx", "*.pxi", "*.h"]},
+    packages=[*find_packages(include=["minisparse", "minisparse.*"]), *FOLDERS],
+    package_dir=FOLDERS,
+    package_data={
+        "minisparse.datasets": ["*.md", "*/*"],
+        "minisparse._core": ["*.pyx", "*.pxi", "*.h"],
+        "minisparse.results": ["*.json"],
+    },
     include_package_data=False,  # what stands above, and no more
     # force: a change of flavour changes the C code of a source that has not changed
     ext_modules=cythonize(list(kernels()), compiler_directives=DIRECTIVES, force=True),

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 LIMIT = 2**31
-"""Rows, columns and entries are fewer, so that every index fits in 32 bits."""
+"""Where rows, columns and entries are fewer, 32 bits hold every index."""
 FORMS = 8
 """Forms of a pattern that are held at a time: a convolution asks for two a size of image."""
 
@@ -23,9 +23,9 @@ class Pattern:
 
     Parameters
     ----------
-    indptr : (O + 1,) int32 or int64, rising from 0 to K; held as int32
-    indices : (K,) of the same dtype, within [0, I); held as int32
-    columns : I; O, I and K lie below 2^31
+    indptr : (O + 1,) int32 or int64, rising from 0 to K
+    indices : (K,) of the same dtype, within [0, I)
+    columns : I; every index is held as int32 where O, I and K lie below 2^31, as int64 elsewhere
 
     Raises
     ------
@@ -41,8 +41,9 @@ class Pattern:
         indptr, indices = np.array(self.indptr), np.array(self.indices)
         columns = operator.index(self.columns)
         _check(indptr, indices, columns)
-        object.__setattr__(self, "indptr", _frozen(indptr))
-        object.__setattr__(self, "indices", _frozen(indices))
+        dtype = np.int32 if max(len(indptr) - 1, columns, len(indices)) < LIMIT else np.int64
+        object.__setattr__(self, "indptr", _frozen(indptr, dtype))
+        object.__setattr__(self, "indices", _frozen(indices, dtype))
         object.__setattr__(self, "columns", columns)
 
     def __reduce__(self):
@@ -52,15 +53,20 @@ class Pattern:
     def shape(self) -> tuple[int, int]:
         return len(self.indptr) - 1, self.columns
 
+    @cached_property
+    def wide(self) -> bool:
+        """Whether the indices are int64."""
+        return self.indices.dtype == np.int64
+
     @property
     def row_of(self) -> np.ndarray:
-        """Rows of the entries: (K,) int32."""
-        return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
+        """Rows of the entries: (K,), like the indices."""
+        return np.repeat(np.arange(self.shape[0], dtype=self.indices.dtype), np.diff(self.indptr))
 
     @cached_property
     def order(self) -> np.ndarray:
-        """The entries column by column, rows rising within each: (K,) int32."""
-        return _frozen(np.argsort(self.indices, kind="stable"))
+        """The entries column by column, rows rising within each: (K,), like the indices."""
+        return _frozen(np.argsort(self.indices, kind="stable"), self.indices.dtype)
 
     @cached_property
     def transpose(self) -> "Pattern":
@@ -81,7 +87,7 @@ class Pattern:
         return {}
 
     def cuts(self, width: int) -> np.ndarray | None:
-        """Where the entries of row o in columns t width to (t + 1) width - 1 begin: (tiles + 1, O) int32.
+        """Where the entries of row o in columns t width to (t + 1) width - 1 begin: (tiles + 1, O), like indptr.
 
         None unless the columns of each row rise.
         """
@@ -92,15 +98,15 @@ class Pattern:
             place = self.row_of.astype(np.int64) * columns + self.indices
             edges = np.minimum(np.arange(0, columns + width, max(width, 1)), columns)
             cuts = np.searchsorted(place, edges[:, None] + np.arange(o) * columns)
-            self._splits["cuts", width] = _frozen(cuts).reshape(cuts.shape)
+            self._splits["cuts", width] = _frozen(cuts, self.indptr.dtype).reshape(cuts.shape)
         return self._splits["cuts", width]
 
     def parts(self, count: int) -> np.ndarray:
-        """Borders of `count` runs of rows with about the same work each: (count + 1,) int32, from 0 to O."""
+        """Borders of `count` runs of rows with about the same work each: (count + 1,) int64, from 0 to O."""
         if ("parts", count) not in self._splits:
             work = self.indptr + 4 * np.arange(len(self.indptr), dtype=np.int64)
             borders = np.searchsorted(work, work[-1] * np.arange(count + 1) // count)
-            self._splits["parts", count] = _frozen(borders)
+            self._splits["parts", count] = _frozen(borders, np.int64)
         return self._splits["parts", count]
 
     @cached_property
@@ -131,14 +137,14 @@ def _check(indptr: np.ndarray, indices: np.ndarray, columns: int) -> None:
         raise ValueError("indptr and indices must be vectors, indptr with at least one entry")
     if indptr.dtype != indices.dtype or indptr.dtype not in (np.int32, np.int64):
         raise ValueError(f"indptr ({indptr.dtype}) and indices ({indices.dtype}) must both be int32 or both int64")
-    if not 0 <= columns < LIMIT or max(len(indptr), len(indices)) >= LIMIT:
-        raise ValueError(f"columns={columns} must lie in [0, 2^31), like the numbers of rows and entries")
+    if not 0 <= columns < 2**63:
+        raise ValueError(f"columns={columns} must lie in [0, 2^63)")
     if indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
         raise ValueError(f"indptr must rise from 0 to {len(indices)}, the number of entries")
     if len(indices) and (indices.min() < 0 or indices.max() >= columns):
         raise ValueError(f"indices must lie in [0, {columns}), the number of columns")
 
 
-def _frozen(index: np.ndarray) -> np.ndarray:
-    """The index as int32 in memory that cannot be made writable again."""
-    return np.frombuffer(index.astype(np.int32).tobytes(), np.int32)
+def _frozen(index: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The index in memory that cannot be made writable again."""
+    return np.frombuffer(index.astype(dtype).tobytes(), dtype)

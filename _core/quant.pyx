@@ -2,6 +2,8 @@
 """Compiled twin of quant_ref.py, which is its specification.
 
 * one pass from operands to results, in vectors; threads take whole chunks, whose sums are added in order
+* results leave a block at a time, past the caches where they are larger than these and their memory is there (new
+  memory is in the caches, since the system has just cleared it)
 * no contraction to fused multiply-add: results are promised to the bit
 * assign: a binary search without branches over midpoints filled up to a power of two
 """
@@ -13,12 +15,17 @@ from libc.stdint cimport int64_t, uint32_t
 
 import numpy as np
 
-from minisparse._core.quant_ref import check_codebook, check_gradient, check_index, check_quantiser
+cdef extern from "stream.h" nogil:
+    void put(void *to, const void *block, int64_t nbytes, bint streamed)
+    void fence()
+
+from minisparse._core.quant_ref import check_codebook, check_gradient, check_index, check_out, check_quantiser
 
 cdef enum:
     LANES = 16
     CHUNK = 65536
     BLOCK = 512  # terms in a thread's own memory; a multiple of LANES
+    STREAMED = 1 << 25  # bytes of a result which caches do not hold until it is read
 
 
 cdef inline floating to_integer(floating v) noexcept nogil:
@@ -29,26 +36,40 @@ cdef inline floating to_integer(floating v) noexcept nogil:
         return rint(v)
 
 
-def fake_quantise(x, step, low, high):
+def fake_quantise(x, step, low, high, out=None):
     step, low, high = check_quantiser(x, step, low, high)
-    flat = np.ascontiguousarray(x).reshape(-1)
-    q = np.empty_like(flat)
+    streamed = out is not None and x.nbytes > STREAMED
+    out = check_out(out, x)
     if x.dtype == np.float32:
-        forward[float](flat, step, low, high, q)
+        forward[float](np.ascontiguousarray(x).reshape(-1), step, low, high, out.reshape(-1), streamed)
     else:
-        forward[double](flat, step, low, high, q)
-    return q.reshape(x.shape)
+        forward[double](np.ascontiguousarray(x).reshape(-1), step, low, high, out.reshape(-1), streamed)
+    return out
 
 
-cdef void forward(const floating[::1] x, floating step, floating low, floating high, floating[::1] q):
+cdef void forward(const floating[::1] x, floating step, floating low, floating high, floating[::1] q,
+                  bint streamed):
     cdef int64_t chunk, n = x.shape[0]
     # the chunks part [0, n) = [0, len(q)); so in `backward`
     for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static"):
-        forward_chunk(&x[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), step, low, high, &q[chunk * CHUNK])
+        forward_chunk(&x[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), step, low, high, &q[chunk * CHUNK], streamed)
 
 
-cdef void forward_chunk(const floating* x, int64_t n, floating step, floating low, floating high,
-                        floating* q) noexcept nogil:
+cdef void forward_chunk(const floating* x, int64_t n, floating step, floating low, floating high, floating* q,
+                        bint streamed) noexcept nogil:
+    cdef floating result[BLOCK]
+    cdef int64_t first = 0, size
+    while first < n:
+        size = min(n - first, BLOCK)
+        round_and_clip(x + first, size, step, low, high, result)
+        put(q + first, result, size * sizeof(floating), streamed)
+        first += size
+    fence()
+
+
+cdef void round_and_clip(const floating* x, int64_t n, floating step, floating low, floating high,
+                         floating* q) noexcept nogil:
+    """Eq. 1."""
     cdef int64_t i
     cdef floating v
     for i in range(n):
@@ -59,42 +80,43 @@ cdef void forward_chunk(const floating* x, int64_t n, floating step, floating lo
         q[i] = (v + 0) * step
 
 
-def fake_quantise_backward(dy, x, step, low, high):
+def fake_quantise_backward(dy, x, step, low, high, out=None):
     step, low, high = check_quantiser(x, step, low, high)
     check_gradient(dy, x)
+    streamed = out is not None and x.nbytes > STREAMED
+    out = check_out(out, x, dy)
+    sums = np.zeros((x.size + CHUNK - 1) // CHUNK)
     flat, dy = np.ascontiguousarray(x).reshape(-1), np.ascontiguousarray(dy).reshape(-1)
-    dx = np.empty_like(flat)
-    sums = np.zeros((flat.size + CHUNK - 1) // CHUNK)
     if x.dtype == np.float32:
-        backward[float](dy, flat, step, low, high, dx, sums)
+        backward[float](dy, flat, step, low, high, out.reshape(-1), sums, streamed)
     else:
-        backward[double](dy, flat, step, low, high, dx, sums)
+        backward[double](dy, flat, step, low, high, out.reshape(-1), sums, streamed)
     total = np.float64(0)
     for part in sums:
         total += part
-    return dx.reshape(x.shape), total
+    return out, total
 
 
 cdef void backward(const floating[::1] dy, const floating[::1] x, floating step, floating low, floating high,
-                   floating[::1] dx, double[::1] sums):
+                   floating[::1] dx, double[::1] sums, bint streamed):
     cdef int64_t chunk, n = x.shape[0]
     for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static"):
         sums[chunk] = backward_chunk(&dy[chunk * CHUNK], &x[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK),
-                                     step, low, high, &dx[chunk * CHUNK])
+                                     step, low, high, &dx[chunk * CHUNK], streamed)
 
 
 cdef double backward_chunk(const floating* dy, const floating* x, int64_t n, floating step, floating low,
-                           floating high, floating* dx) noexcept nogil:
+                           floating high, floating* dx, bint streamed) noexcept nogil:
     cdef double lanes[LANES]
     cdef floating e[BLOCK]
+    cdef floating result[BLOCK]
     cdef double total = 0
-    cdef int64_t block, i, j, first, size, rows
+    cdef int64_t i, j, first = 0, size, rows
     for j in range(LANES):
         lanes[j] = 0
-    for block in range((n + BLOCK - 1) // BLOCK):
-        first = block * BLOCK
+    while first < n:
         size = min(n - first, BLOCK)
-        pull_back(dy + first, x + first, size, step, low, high, dx + first, e)
+        pull_back(dy + first, x + first, size, step, low, high, result, e)
         # i * LANES + j < size <= BLOCK
         rows = size // LANES
         for i in range(rows):
@@ -102,6 +124,10 @@ cdef double backward_chunk(const floating* dy, const floating* x, int64_t n, flo
                 lanes[j] += <double>dy[first + i * LANES + j] * <double>e[i * LANES + j]
         for j in range(size - rows * LANES):
             lanes[j] += <double>dy[first + rows * LANES + j] * <double>e[rows * LANES + j]
+        # dy and x of this block are done with: dx may take the place of either
+        put(dx + first, result, size * sizeof(floating), streamed)
+        first += size
+    fence()
     for j in range(LANES):
         total += lanes[j]
     return total
@@ -109,7 +135,7 @@ cdef double backward_chunk(const floating* dy, const floating* x, int64_t n, flo
 
 cdef void pull_back(const floating* dy, const floating* x, int64_t n, floating step, floating low, floating high,
                     floating* dx, floating* e) noexcept nogil:
-    """Writes the gradients of some x, and their e, eq. 3."""
+    """The gradients of some x, eq. 2, and their e, eq. 3."""
     cdef floating v, a, zero = 0
     cdef int64_t i
     for i in range(n):

@@ -22,7 +22,7 @@ LARGEST = 2**20
 """Bound of |l| and h."""
 
 
-def fake_quantise(x: np.ndarray, step: float, low: int, high: int) -> np.ndarray:
+def fake_quantise(x: np.ndarray, step: float, low: int, high: int, out: np.ndarray | None = None) -> np.ndarray:
     """q(x), eq. 1, in the shape of x.
 
     Parameters
@@ -30,20 +30,31 @@ def fake_quantise(x: np.ndarray, step: float, low: int, high: int) -> np.ndarray
     x : float32 or float64 of any shape; infinities are clipped
     step : s > 0, rounded to the dtype of x
     low, high : -2^20 <= low <= 0 <= high <= 2^20, low < high
+    out : where to write the result, contiguous, of the shape and dtype of x; x itself is allowed. None takes new
+        memory, which for large x costs as much time as the computation
 
     Raises
     ------
-    ValueError : x is of another dtype, or step, low or high out of range.
+    ValueError : x is of another dtype, step, low or high out of range, or an `out` that does not fit.
     """
     step, low, high = check_quantiser(x, step, low, high)
+    out = check_out(out, x)
     with np.errstate(over="ignore", under="ignore"):
         # + 0 makes -0 to 0
-        q = (np.clip(np.rint(x / step), low, high) + x.dtype.type(0)) * step
-    return np.ascontiguousarray(q).reshape(x.shape)
+        np.multiply(np.clip(np.rint(x / step), low, high) + x.dtype.type(0), step, out=out)
+    return out
 
 
-def fake_quantise_backward(dy: np.ndarray, x: np.ndarray, step: float, low: int, high: int):
+def fake_quantise_backward(
+    dy: np.ndarray, x: np.ndarray, step: float, low: int, high: int, out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.float64]:
     """Gradients of `fake_quantise`: dx in the shape of x, eq. 2, and ds as float64, eq. 3.
+
+    What lies inside is found again from x, so that forward has no mask to write.
+
+    Parameters
+    ----------
+    out : where to write dx, as there; dy or x itself is allowed
 
     Raises
     ------
@@ -51,13 +62,14 @@ def fake_quantise_backward(dy: np.ndarray, x: np.ndarray, step: float, low: int,
     """
     step, low, high = check_quantiser(x, step, low, high)
     check_gradient(dy, x)
+    out = check_out(out, x, dy)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         v = x / step
         inside = (low < v) & (v < high)
         e = np.where(inside, np.rint(v) - v, np.where(v <= low, low, np.where(v >= high, high, x.dtype.type(0))))
     terms = dy.ravel().astype(np.float64) * e.ravel()
-    dx = np.where(inside, dy, x.dtype.type(0))
-    return dx.reshape(x.shape), _ordered_sum(terms)
+    np.copyto(out, np.where(inside, dy, x.dtype.type(0)))
+    return out, _ordered_sum(terms)
 
 
 def assign(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
@@ -124,6 +136,20 @@ def check_gradient(dy: np.ndarray, x: np.ndarray) -> None:
         raise ValueError(f"dy is {dy.dtype} {dy.shape}, expected {x.dtype} {x.shape}")
 
 
+def check_out(out: np.ndarray | None, x: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """Memory for a result like x: `out`, or new memory; ValueError unless it fits."""
+    if out is None:
+        return np.empty(x.shape, x.dtype)
+    if out.dtype != x.dtype or out.shape != x.shape or not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(f"out is {out.dtype} {out.shape}, expected {x.dtype} {x.shape}, contiguous and writeable")
+    for operand in (x, *others):
+        if np.may_share_memory(out, operand) and not (
+            operand.flags.c_contiguous and operand.ctypes.data == out.ctypes.data
+        ):
+            raise ValueError("out overlaps an operand in part: give the operand itself, or memory apart from it")
+    return out
+
+
 def check_codebook(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     """Midpoints (L - 1,) float64 of neighbouring levels, or ValueError."""
     if x.ndim != 1 or codebook.ndim != 1 or x.dtype != codebook.dtype or x.dtype not in (np.float32, np.float64):
@@ -146,6 +172,10 @@ def check_index(x: np.ndarray, index: np.ndarray, levels: int) -> int:
     return levels
 
 
+CHANGED = {"fake_quantise": ("out",), "fake_quantise_backward": ("out",)}
+"""Operands that a call writes."""
+
+
 def cases(generator: np.random.Generator):
     """Calls that the compiled kernel must answer to the bit: (function, arguments)."""
     for dtype in (np.float32, np.float64):
@@ -158,6 +188,15 @@ def cases(generator: np.random.Generator):
             for step, low, high in ((0.5, -4, 3), (1.0, 0, 15), (0.3, -8, 7), (1e-30, -1, 1), (0.0, -1, 1), (1, 1, 2)):
                 yield "fake_quantise", (x, step, low, high)
                 yield "fake_quantise_backward", (dy, x, step, low, high)
+            quantiser = 0.3, -8, 7
+            for out in (np.ones_like(x), x, np.broadcast_to(x, (2, *x.shape))[0]):
+                yield "fake_quantise", (x, *quantiser, out)
+                yield "fake_quantise_backward", (dy, x, *quantiser, out)
+            yield "fake_quantise_backward", (dy, x, *quantiser, dy)
+        # 0 to 9 are x, 1 to 10 the result
+        shared = np.arange(11, dtype=dtype)
+        yield "fake_quantise", (shared[:-1], *quantiser, shared[1:])
+        yield "fake_quantise_backward", (shared[:-1], shared[:-1].copy(), *quantiser, shared[1:])
         for levels in (1, 2, 3, 16, 33, 300):
             codebook = np.unique(generator.normal(size=levels).astype(dtype))
             midpoints = (codebook[:-1] / 2 + codebook[1:] / 2).astype(dtype)

@@ -1,17 +1,19 @@
 """Compiled twin of spmm_ref.py, which is its specification.
 
-* one broadcast an entry, up to eight vector accumulators over the batch: a panel of batch columns a pass
-* a panel's last vector ends where the panel ends, over the one before if need be: no tail, no masks
-* the transposed product gathers over the transposed pattern, so that nothing is scattered
-* the sampled product takes four entries at a time and sums their lanes together
-* a tile of x is copied to where it lies together and no vector crosses a cache line, if it is used often enough
+* a batch of one: four entries at a time along the row; small matrices call in a microsecond (spmm_column.pxi)
+* a batch of up to a vector: four entries at a time, a vector of sums each (spmm_short.pxi)
+* else panels of up to eight vectors of the batch: one broadcast an entry, a named accumulator a vector (spmm_rows.pxi)
 * tiles of few columns, so that x stays in the first cache while all rows pass, where a row has enough entries
+  (spmm_tiles.pxi)
+* the sampled product takes four entries at a time and sums their lanes together (spmm_sampled.pxi)
+* the transposed product gathers over the transposed pattern, so that nothing is scattered
+* indices of 32 or 64 bits, as the pattern has them: every loop is compiled for both (pick.h)
 * threads take panels and runs of rows of equal work; each sum is one thread's
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 import numpy as np
@@ -30,16 +32,28 @@ cdef extern from "vec.h":
     vf64 splat_vf64(const void *values, int64_t k) nogil
     vf32 last_vf32(const vf32 *x, int64_t n) nogil
     vf64 last_vf64(const vf64 *x, int64_t n) nogil
-    void totals_vf32(float *t, vf32 a, vf32 b, vf32 c, vf32 d) nogil
-    void totals_vf64(double *t, vf64 a, vf64 b, vf64 c, vf64 d) nogil
     const vf32 zero_vf32
     const vf64 zero_vf64
 
+cdef extern from "pick.h":
+    ctypedef float vf32x4
+    ctypedef double vf64x4
+    int64_t at(const void *index, int64_t k, bint wide) nogil
+    vf32x4 one_vf32x4(const void *values, const void *index, int64_t k, bint wide) nogil
+    vf64x4 one_vf64x4(const void *values, const void *index, int64_t k, bint wide) nogil
+    vf32x4 four_vf32x4(const void *values, const void *index, int64_t k, bint wide) nogil
+    vf64x4 four_vf64x4(const void *values, const void *index, int64_t k, bint wide) nogil
+    void put_sum_vf32x4(void *values, int64_t k, vf32x4 a) nogil
+    void put_sum_vf64x4(void *values, int64_t k, vf64x4 a) nogil
+    void add_vf32x4(void *values, int64_t k, vf32x4 a, int64_t n) nogil
+    void add_vf64x4(void *values, int64_t k, vf64x4 a, int64_t n) nogil
+    vf32x4 totals_vf32(vf32 a, vf32 b, vf32 c, vf32 d) nogil
+    vf64x4 totals_vf64(vf64 a, vf64 b, vf64 c, vf64 d) nogil
+    const vf32x4 zero_vf32x4
+    const vf64x4 zero_vf64x4
+
 cdef enum:
-    MANY = 262144      # products of two numbers, from which on threads pay; an entry itself counts for 16
-    L1_BYTES = 32768   # of x in a tile where entries are many
-    L2_BYTES = 524288  # of x in a tile where they are few:
-    FEW = 5            # a row of a tile of L1_BYTES
+    MANY = 262144  # products of two numbers, from which on threads pay; an entry itself counts for 16
 
 include "memory.pxi"
 
@@ -47,41 +61,28 @@ ctypedef fused vector:
     vf32
     vf64
 
-ctypedef fused scalar:
-    float
-    double
+ctypedef fused four:
+    vf32x4
+    vf64x4
 
 
 cdef struct Product:
-    # y = W x, W (O, I); numbers of bytes where nothing else is said
-    const int32_t *indptr
-    const int32_t *indices
-    const int32_t *order  # where each entry's value stands, or NULL
-    const int32_t *cuts   # entries of row o in tile t: cuts[t next + o] to cuts[t next + next + o] - 1, next = O;
-    int64_t next          # for a single tile cuts is indptr, next = 1
+    # y = W x, W (O, I); numbers of bytes where nothing else is said. Entry k stands in column at(indices, k, wide) of
+    # [0, I), those of row o are at(indptr, o, wide) <= k < at(indptr, o + 1, wide): Pattern has checked both.
+    const void *indptr
+    const void *indices
+    const void *order  # where each entry's value stands, or NULL
+    bint wide          # the three are int64, else int32
     const char *values
     const char *x
     char *y
-    char *dw          # NULL, or the result: then y is dy, an operand
-    char *packed      # room for a tile of x a thread, or NULL
-    int64_t rows      # O
-    int64_t columns   # I
-    int64_t entries   # K
-    int64_t panels
-    int64_t tile      # columns of W
-    int64_t stride    # from row to row of x
-    int64_t width     # of a row of y
-
-
-cdef struct Tile:
-    # some columns of W against a panel of x
-    const char *x   # where column 0 would lie
-    char *y
-    const int32_t *begin  # entries of each row in the tile
-    const int32_t *end
-    int64_t stride  # bytes from row to row of x
-    int64_t width   # bytes of the panel
-    bint more       # add to y
+    char *dw           # NULL, or the result: then y is dy, an operand
+    int64_t rows       # O
+    int64_t columns    # I
+    int64_t entries    # K
+    int64_t stride     # from row to row of x
+    int64_t width      # of a row of y
+    int64_t itemsize
 
 
 def matmul(pattern, values, x):
@@ -92,169 +93,85 @@ def matmul(pattern, values, x):
 
 def rmatmul(pattern, values, dy):
     check_values(values, pattern)
-    check_operand("dy", dy, values.dtype, len(pattern.indptr) - 1)
+    check_operand("dy", dy, values.dtype, pattern.shape[0])
     return product(pattern.transpose, pattern.order, values, dy)
 
 
 def sampled(pattern, dy, x):
     check_pattern(pattern)
-    check_operand("dy", dy, dy.dtype, len(pattern.indptr) - 1)
+    check_operand("dy", dy, dy.dtype, pattern.shape[0])
     check_operand("x", x, dy.dtype, pattern.columns, dy.shape[1])
     cdef Product p
-    p.packed, p.order, p.values = NULL, NULL, NULL
-    cdef int64_t n = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
-    cdef int64_t entries = len(pattern.indices)
-    if 0 < n < lanes:
-        dy, x = (np.concatenate([a, np.zeros((len(a), lanes - n), a.dtype)], 1) for a in (dy, x))
     dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
-    dw = np.zeros(entries, x.dtype)
-    p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
-    p.x, p.y, p.dw = address(x), address(dy), address(dw, PyBUF_WRITABLE)
-    p.rows, p.columns, p.entries, p.stride = len(dy), len(x), entries, x.shape[1] * itemsize
-    p.width = p.stride
-    p.panels = (p.width + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
-    if entries and n:
-        run(&p, pattern, itemsize)
+    dw = np.zeros(len(pattern.indices), x.dtype)
+    places(&p, pattern)
+    p.order = p.values = NULL
+    p.itemsize = x.itemsize
+    p.stride = p.width = x.shape[1] * p.itemsize
+    cdef int64_t before = VECTOR_BYTES if 0 < p.width < VECTOR_BYTES and p.width > p.itemsize else 0
+    if before:
+        # rows of less than a vector: whole vectors are read, that end where the row ends
+        dy, x = (np.concatenate([np.zeros(before // p.itemsize, a.dtype), a.reshape(-1)]) for a in (dy, x))
+    p.x, p.y, p.dw = address(x) + before, address(dy) + before, address(dw, PyBUF_WRITABLE)
+    if p.entries and p.width:
+        run(&p, pattern)
     return dw
 
 
 cdef product(pattern, order, values, x):
     """W x, the entries of W in this order, or as they come."""
     cdef Product p
-    p.packed = p.dw = NULL
-    cdef int64_t columns = x.shape[1], itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize
-    cdef bint short = 1 < columns < lanes
-    p.rows, p.columns, p.entries, p.stride = len(pattern.indptr) - 1, len(x), len(values), columns * itemsize
+    cdef int64_t columns = x.shape[1]
+    places(&p, pattern)
     x, values = np.ascontiguousarray(x), np.ascontiguousarray(values)
-    if short:
-        # rows of less than a vector: whole vectors are read, up to one past the end, and written
-        x = np.concatenate([x.reshape(-1), np.zeros(lanes, x.dtype)])
-    y = np.empty((p.rows, lanes if short else columns), x.dtype)
-    p.indptr, p.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
-    p.order = NULL if order is None else <int32_t *>address(order)
-    p.values, p.x, p.y = address(values), address(x), address(y, PyBUF_WRITABLE)
-    p.width = y.shape[1] * itemsize
-    p.panels = (p.width + 8 * VECTOR_BYTES - 1) // (8 * VECTOR_BYTES)
+    p.itemsize = x.itemsize
+    p.stride = p.width = columns * p.itemsize
+    if p.itemsize < p.width < VECTOR_BYTES:
+        # rows of less than a vector: whole vectors are read, up to one past the end
+        x = np.concatenate([x.reshape(-1), np.zeros(VECTOR_BYTES // p.itemsize, x.dtype)])
+    y = np.empty((p.rows, columns), x.dtype)
+    p.order = NULL if order is None else address(order)
+    p.values, p.x, p.y, p.dw = address(values), address(x), address(y, PyBUF_WRITABLE), NULL
     if columns and p.rows:
-        run(&p, pattern, itemsize)
-    return y[:, :columns].copy() if short else y
+        run(&p, pattern)
+    return y
 
 
-cdef run(Product *p, pattern, int64_t itemsize):
-    """Panels and runs of rows, shared by the threads."""
-    cdef int64_t threads = team(p.entries * (p.width + 16 * itemsize) > MANY * itemsize)
-    # as few runs of rows as give every thread the same number of tasks
-    cdef int64_t runs = threads if p.dw is not NULL else threads // gcd(threads, p.panels), i
-    borders = pattern.parts(runs)
-    cdef int32_t *border = <int32_t *>address(borders)
-    if p.width == itemsize and p.dw is NULL:
-        for i in prange(runs, nogil=True, schedule="static", num_threads=threads):
-            if itemsize == 4:
-                column[float](p, border[i], border[i + 1], 0)
-            else:
-                column[double](p, border[i], border[i + 1], 0)
+cdef places(Product *p, pattern):
+    p.indptr, p.indices, p.wide = address(pattern.indptr), address(pattern.indices), pattern.wide
+    p.rows, p.columns = pattern.shape
+    p.entries = len(pattern.indices)
+
+
+cdef run(Product *p, pattern):
+    """Rows shared by the threads, in the way that suits the width of the batch."""
+    cdef int64_t threads = team(p.entries * (p.width + 16 * p.itemsize) > MANY * p.itemsize), i
+    if p.width > VECTOR_BYTES or p.dw is not NULL and p.width > p.itemsize:
+        return run_panels(p, pattern, threads)
+    if threads == 1:
+        narrow(p, 0, p.rows)
         return
-    held = cut(p, pattern, threads)
-    if p.dw is not NULL:
-        for i in prange(runs, nogil=True, schedule="static", num_threads=threads):
-            if itemsize == 4:
-                tasks[vf32](p, 0, p.panels, border[i], border[i + 1], threadid(), zero_vf32)
-            else:
-                tasks[vf64](p, 0, p.panels, border[i], border[i + 1], threadid(), zero_vf64)
-        return
-    for i in prange(runs * p.panels, nogil=True, schedule="static", num_threads=threads):
-        if itemsize == 4:
-            tasks[vf32](p, i // runs, i // runs + 1, border[i % runs], border[i % runs + 1], threadid(), zero_vf32)
+    borders = pattern.parts(threads)
+    cdef const int64_t *border = <const int64_t *>address(borders)
+    for i in prange(threads, nogil=True, schedule="static", num_threads=threads):
+        narrow(p, border[i], border[i + 1])
+
+
+cdef void narrow(const Product *p, int64_t first, int64_t last) noexcept nogil:
+    """Rows first to last - 1 for a batch of at most a vector."""
+    if p.width > p.itemsize:
+        if p.itemsize == 4:
+            short_rows[vf32](p, first, last, zero_vf32)
         else:
-            tasks[vf64](p, i // runs, i // runs + 1, border[i % runs], border[i % runs + 1], threadid(), zero_vf64)
-
-
-cdef cut(Product *p, pattern, int64_t threads):
-    """Choose the tiles; returns what the caller has to hold meanwhile."""
-    cdef int64_t panel = min(p.width + VECTOR_BYTES, 8 * VECTOR_BYTES)
-    p.tile = L1_BYTES // panel
-    if p.entries * p.tile < FEW * p.rows * p.columns:
-        p.tile = L2_BYTES // panel
-    cuts = pattern.cuts(p.tile) if p.tile < p.columns else None
-    if cuts is None:
-        p.tile, p.cuts, p.next = max(p.columns, 1), p.indptr, 1
+            short_rows[vf64](p, first, last, zero_vf64)
+    elif p.itemsize == 4:
+        column[vf32x4](p, first, last, zero_vf32x4)
     else:
-        p.cuts, p.next = <int32_t *>address(cuts), p.rows
-    packed = None
-    cdef bint crosses = (<size_t>p.x | <size_t>p.stride) % VECTOR_BYTES
-    if p.entries > 4 * p.columns and p.panels > 1 or p.entries > 8 * p.columns and crosses:
-        packed = aligned(threads * p.tile, 8 * VECTOR_BYTES, np.dtype(np.uint8))
-        p.packed = address(packed, PyBUF_WRITABLE)
-    return cuts, packed
+        column[vf64x4](p, first, last, zero_vf64x4)
 
 
-cdef int64_t gcd(int64_t a, int64_t b) noexcept:
-    while b:
-        a, b = b, a % b
-    return a
-
-
-cdef void column(const Product *p, int64_t first, int64_t last, scalar zero) noexcept nogil:
-    """y[first:last] for a batch of one."""
-    cdef int64_t o, k, end
-    cdef scalar a, b, c, d
-    cdef const scalar *w = <const scalar *>p.values
-    cdef const scalar *x = <const scalar *>p.x
-    for o in range(first, last):
-        a = b = c = d = zero
-        k, end = p.indptr[o], p.indptr[o + 1]
-        if p.order is NULL:
-            while k + 4 <= end:
-                a = a + w[k] * x[p.indices[k]]
-                b = b + w[k + 1] * x[p.indices[k + 1]]
-                c = c + w[k + 2] * x[p.indices[k + 2]]
-                d = d + w[k + 3] * x[p.indices[k + 3]]
-                k += 4
-            while k < end:
-                a = a + w[k] * x[p.indices[k]]
-                k += 1
-        else:
-            while k < end:
-                a = a + w[p.order[k]] * x[p.indices[k]]
-                k += 1
-        (<scalar *>p.y)[o] = (a + b) + (c + d)
-
-
-cdef void tasks(const Product *p, int64_t panel, int64_t end, int64_t first, int64_t last, int64_t thread,
-                vector zero) noexcept nogil:
-    """Rows first to last - 1 of panels `panel` to end - 1."""
-    while panel < end:
-        task[vector](p, panel, first, last, thread, zero)
-        panel += 1
-
-
-cdef void task(const Product *p, int64_t panel, int64_t first, int64_t last, int64_t thread,
-               vector zero) noexcept nogil:
-    """Rows first to last - 1 of a panel, tile after tile."""
-    cdef Tile tile
-    cdef int64_t vectors = (p.width + VECTOR_BYTES - 1) // VECTOR_BYTES, t = 0, i
-    cdef int64_t start = vectors * panel // p.panels, stop = vectors * (panel + 1) // p.panels
-    cdef int64_t count = stop - start
-    cdef char *buffer
-    start *= VECTOR_BYTES
-    # VECTOR_BYTES <= width, so the panel is within the row and holds a whole vector
-    tile.width = min(stop * VECTOR_BYTES, p.width) - start
-    while t == 0 or t * p.tile < p.columns:
-        tile.x, tile.stride = p.x + t * p.tile * p.stride + start, p.stride
-        if p.packed is not NULL:
-            buffer = p.packed + thread * p.tile * 8 * VECTOR_BYTES
-            for i in range(min(p.tile, p.columns - t * p.tile)):
-                memcpy(buffer + i * count * VECTOR_BYTES, tile.x + i * p.stride, tile.width)
-            tile.x, tile.stride = buffer, count * VECTOR_BYTES
-        tile.x -= t * p.tile * tile.stride
-        tile.y, tile.more = p.y + start, t > 0
-        tile.begin, tile.end = p.cuts + t * p.next, p.cuts + (t + 1) * p.next
-        if p.dw is not NULL:
-            sample[vector](p, &tile, first, last, zero)
-        else:
-            call[vector](p, &tile, count, first, last, zero)
-        t += 1
-
-
+include "spmm_column.pxi"
+include "spmm_short.pxi"
+include "spmm_tiles.pxi"
 include "spmm_rows.pxi"
 include "spmm_sampled.pxi"

@@ -35,54 +35,6 @@ static const int64_t masks_vi64[2 * VECTOR_BYTES / 8] = {[VECTOR_BYTES / 8 ... 2
 static inline vf32 last_vf32(const vf32 *x, int64_t n) { return (vf32)(*(const vi32 *)x & *(const vi32 *)(masks_vi32 + n)); }
 static inline vf64 last_vf64(const vf64 *x, int64_t n) { return (vf64)(*(const vi64 *)x & *(const vi64 *)(masks_vi64 + n)); }
 
-/* Sums of neighbouring lanes, first those of a, then those of b. */
-#if VECTOR_BYTES == 64
-#define EVEN8 0, 2, 4, 6, 8, 10, 12, 14
-#define EVEN_VF32 EVEN8, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD8 1, 3, 5, 7, 9, 11, 13, 15
-#define ODD_VF32 ODD8, 17, 19, 21, 23, 25, 27, 29, 31
-#define EVEN_VF64 EVEN8
-#define ODD_VF64 ODD8
-#elif VECTOR_BYTES == 32
-#define EVEN_VF32 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD_VF32 1, 3, 5, 7, 9, 11, 13, 15
-#define EVEN_VF64 0, 2, 4, 6
-#define ODD_VF64 1, 3, 5, 7
-#else
-#define EVEN_VF32 0, 2, 4, 6
-#define ODD_VF32 1, 3, 5, 7
-#define EVEN_VF64 0, 2
-#define ODD_VF64 1, 3
-#endif
-
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_shufflevector)
-#define SHUFFLE(a, b, mask, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#endif
-#endif
-#ifndef SHUFFLE
-#define SHUFFLE(a, b, mask, ...) __builtin_shuffle(a, b, (mask){__VA_ARGS__})
-#endif
-static inline vf32 pairs_vf32(vf32 a, vf32 b) { return SHUFFLE(a, b, vi32, EVEN_VF32) + SHUFFLE(a, b, vi32, ODD_VF32); }
-static inline vf64 pairs_vf64(vf64 a, vf64 b) { return SHUFFLE(a, b, vi64, EVEN_VF64) + SHUFFLE(a, b, vi64, ODD_VF64); }
-
-/* The sums of the lanes of a, b, c and d: t (4,). */
-static inline void totals_vf32(float *t, vf32 a, vf32 b, vf32 c, vf32 d)
-{
-    vf32 s = pairs_vf32(pairs_vf32(a, b), pairs_vf32(c, d));
-    for (int lanes = VECTOR_BYTES / 4; lanes > 4; lanes /= 2)
-        s = pairs_vf32(s, s);
-    for (int j = 0; j < 4; j++)
-        t[j] = s[j];
-}
-static inline void totals_vf64(double *t, vf64 a, vf64 b, vf64 c, vf64 d)
-{
-    vf64 s = pairs_vf64(a, b), u = pairs_vf64(c, d);
-    for (int lanes = VECTOR_BYTES / 8; lanes > 2; lanes /= 2)
-        s = pairs_vf64(s, s), u = pairs_vf64(u, u);
-    t[0] = s[0], t[1] = s[1], t[2] = u[0], t[3] = u[1];
-}
-
 /* A function of constant arguments is specialised where it is called. */
 #undef CYTHON_INLINE
 #define CYTHON_INLINE inline __attribute__((always_inline))

@@ -1,7 +1,7 @@
 """Crash-safe runs: a folder whose checkpoint always is the state after some whole step.
 
-The checkpoint holds everything that the loop changes - stored values, masks, rest scales, buffers, optimiser
-state, the log - and the configuration that the rest is rebuilt from. It is written in one atomic replacement;
+The checkpoint holds everything that the loop changes - stored values, masks, rest scales, notes, buffers,
+optimiser state, the log - and the configuration that the rest is rebuilt from. It is written in one atomic replacement;
 config.json, log.csv and log.json are derived from it for people, so they can never disagree with it.
 """
 
@@ -147,6 +147,7 @@ def _array(sections: dict[str, bytes], spec: list) -> np.ndarray:
 
 def _save_parameter(p: Parameter, sections: _Sections) -> dict[str, Any]:
     facts: dict[str, Any] = {"rest_scale": p.rest_scale, "values": sections.add(p.store.values)}
+    facts["notes"] = {name: sections.add(array) for name, array in p.notes.items()}
     if isinstance(p.store, SparseStore):
         facts["index"] = sections.add(p.store.index)
     elif p.mask is not None:
@@ -158,6 +159,7 @@ def _save_parameter(p: Parameter, sections: _Sections) -> dict[str, Any]:
 def _load_parameter(p: Parameter, facts: dict[str, Any], sections: dict[str, bytes]) -> None:
     values = _array(sections, facts["values"])
     p.rest_scale = facts["rest_scale"]
+    p.notes = {name: _array(sections, spec) for name, spec in facts["notes"].items()}
     if "index" in facts:
         p.store = SparseStore(p.shape, _array(sections, facts["index"]), values, p.store.rest)
         return

@@ -75,6 +75,10 @@ class Model:
         """dx, and the gradient of every parameter added to what it holds."""
         return self.net.backward(dy, cache)
 
+    def accumulate(self, dy: np.ndarray, cache) -> None:
+        """The gradient of every parameter added to what it holds, without dx: what training needs."""
+        self.net.accumulate(dy, cache)
+
     def zero_grad(self) -> None:
         for parameter in self.parameters.values():
             parameter.store.grad.fill(0)

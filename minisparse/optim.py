@@ -5,10 +5,11 @@ values: the checkpoint writes it as it is. Weight decay pulls towards the rest v
 at rest with no gradient stays there to the bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from minisparse._core import update as kernel
 from minisparse.params import Parameter
 
 
@@ -25,32 +26,37 @@ class Optimizer:
         self.state: dict[str, np.ndarray] = {}
 
     def step(self, parameters: Mapping[str, Parameter], lr: float) -> None:
-        """w <- w - lr * direction(g) for every parameter."""
+        """One step of every parameter."""
         for name, p in parameters.items():
-            g = p.store.grad
-            if self.weight_decay:
-                g = g + self.weight_decay * self._from_rest(p)
-            p.store.values -= lr * self.direction(name, g)
+            at_rest = not self.weight_decay or p.store.rest.is_zero
+            rest = None if at_rest else p.store.rest_values()
+            self.update(name, p.store.values, p.store.grad, lr, self.weight_decay, rest)
 
-    def direction(self, name: str, g: np.ndarray) -> np.ndarray:
-        """What is subtracted, lr apart; advances the state of this parameter."""
-        raise TypeError(f"{type(self).__name__} defines no direction")
+    def update(
+        self, name: str, w: np.ndarray, g: np.ndarray, lr: float, decay: float = 0.0, rest: np.ndarray | None = None
+    ) -> None:
+        """One step of one array, in place, and of its state; `decay` pulls towards `rest`, None for zero."""
+        raise TypeError(f"{type(self).__name__} defines no update")
 
     def forget(self, name: str, mask: np.ndarray) -> None:
         """Zero the state of the entries off the mask."""
-        for slot, array in self.state.items():
-            if slot.partition("/")[2] == name and array.shape == mask.shape:
-                array[~mask] = 0
+        for slot in self._slots(name):
+            if self.state[slot].shape == mask.shape:
+                self.state[slot][~mask] = 0
+
+    def rearrange(self, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Bring the state of a parameter whose store has changed into its new shape."""
+        for slot in self._slots(name):
+            self.state[slot] = change(self.state[slot])
+
+    def _slots(self, name: str) -> list[str]:
+        return [slot for slot in self.state if slot.partition("/")[2] == name]
 
     def _slot(self, slot: str, name: str, like: np.ndarray) -> np.ndarray:
         key = f"{slot}/{name}"
         if key not in self.state:
             self.state[key] = np.zeros_like(like)
         return self.state[key]
-
-    @staticmethod
-    def _from_rest(p: Parameter) -> np.ndarray:
-        return p.store.values if p.store.rest.is_zero else p.store.values - p.store.rest_values()
 
 
 class SGD(Optimizer):
@@ -66,13 +72,9 @@ class SGD(Optimizer):
             raise ValueError("nesterov=True needs momentum > 0")
         self.nesterov = nesterov
 
-    def direction(self, name, g):
-        if not self.momentum:
-            return g
-        v = self._slot("velocity", name, g)
-        v *= self.momentum
-        v += g
-        return g + self.momentum * v if self.nesterov else v
+    def update(self, name, w, g, lr, decay=0.0, rest=None):
+        v = self._slot("velocity", name, w) if self.momentum else None
+        kernel.sgd(w, g, rest, v, lr, decay, self.momentum, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -94,12 +96,9 @@ class Adam(Optimizer):
         self.state["t"] += 1
         super().step(parameters, lr)
 
-    def direction(self, name, g):
-        (b1, b2), t = self.betas, int(self.state["t"][0])
-        m, v = self._slot("mean", name, g), self._slot("square", name, g)
-        m += (1 - b1) * (g - m)
-        v += (1 - b2) * (g * g - v)
-        return (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + self.eps)
+    def update(self, name, w, g, lr, decay=0.0, rest=None):
+        m, v, t = self._slot("mean", name, w), self._slot("square", name, w), int(self.state["t"][0])
+        kernel.adam(w, g, rest, m, v, lr, decay, self.betas, self.eps, t)
 
 
 def _at_least_zero(name: str, value: float) -> float:

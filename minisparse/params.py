@@ -73,6 +73,8 @@ class Parameter:
     init : Init of the values at the start of training
     dtype : of the values as they are made, float32 or float64
     store : DenseStore or SparseStore, which layers use as an operator; made when it is first asked for
+    notes : arrays that a method keeps beside the values, such as a copy to rewind to; a run's checkpoint
+        holds them, a model's file does not
     """
 
     def __init__(self, shape: tuple[int, ...], init: Init, role: str = "weight"):
@@ -89,6 +91,7 @@ class Parameter:
         self.init = replace(self.init, key=key)
         self.dtype = dtype
         self._store: Store | None = None
+        self.notes: dict[str, np.ndarray] = {}
 
     @property
     def store(self) -> Store:
@@ -139,10 +142,12 @@ class Parameter:
 
         A frozen mask also gives those entries no gradient; leave it open while entries compete.
         """
-        if not isinstance(self.store, DenseStore):
-            raise ValueError(f"{self.name}: the mask of a sparse store is fixed; call to_dense() first")
         if mask.shape != self.shape or mask.dtype != bool:
             raise ValueError(f"{self.name}: mask must be bool {self.shape}, not {mask.dtype} {mask.shape}")
+        if not isinstance(self.store, DenseStore):
+            if frozen and np.array_equal(mask, self.mask):  # nothing off it is held
+                return
+            raise ValueError(f"{self.name}: the mask of a sparse store is fixed; call to_dense() first")
         self.store.mask, self.store.frozen = mask, frozen
         np.copyto(self.store.values, self.rest(), where=~mask)
 

@@ -19,6 +19,7 @@ from minisparse.loss import softmax_cross_entropy
 from minisparse.methods import Method
 from minisparse.model import Model
 from minisparse.run import Run, TrainSettings
+from minisparse.stores import SparseStore
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def fit(
                 folder.save(run)
             raise KeyboardInterrupt
     if not run.finished:
+        for name in model.parameters:  # as a file is decoded, so that both answer alike
+            run.hold_dense(name)
         method.finish(run)
         run.finished = True
     if folder:
@@ -88,47 +91,59 @@ def train_step(run: Run) -> float:
     epoch, i = divmod(run.step, len(run.batches))
     x, labels = run.batches.batch(epoch, i)
 
-    latent = {}
-    for name, p in parameters.items():
-        p.store.grad.fill(0)
-        used, cache = method.transform(p, p.store.values)
-        latent[name] = p.store.values, cache
-        p.store.values = used
-
+    run.hold_thin_weights_sparse()
+    model.zero_grad()
+    latent = _transform(run)
     with np.errstate(over="ignore", invalid="ignore"):
         logits, caches = model.forward(x.astype(model.dtype, copy=False), training=True)
         loss, dlogits = softmax_cross_entropy(logits, labels, run.settings.smoothing)
-        model.backward(dlogits, caches)
+        model.accumulate(dlogits, caches)
 
     for name, p in parameters.items():
         p.store.values, cache = latent[name]
         p.store.grad = method.pullback(p, p.store.grad, cache)
         penalty, gradient = method.penalty(p)
-        p.store.grad += gradient
+        if np.any(gradient):
+            p.store.grad += gradient
         loss += penalty
 
     if not np.isfinite(loss):
         raise FloatingPointError(
             f"the loss is {loss} at epoch {epoch + 1}, step {i + 1}: lower lr={run.settings.lr} or add warmup"
         )
-    optimizer.step(parameters, run.settings.learning_rate(run.progress))
+    run.lr, optimizer.weight_decay = method.pace(run)
+    optimizer.step(parameters, run.lr)
     run.step += 1
     run.loss_sum += loss
     method.after_step(run)
     return loss
 
 
+def _transform(run: Run) -> dict[str, tuple[np.ndarray, Any]]:
+    """Put the weights that the network runs on into the stores; by name, those that are trained and the cache."""
+    latent = {}
+    for name, p in run.model.parameters.items():
+        used, cache = run.method.transform(p, p.store.values)
+        latent[name] = p.store.values, cache
+        p.store.values = used
+    return latent
+
+
 def end_epoch(run: Run) -> dict[str, Any]:
     """Evaluate on the validation split and add a row to the log."""
+    latent = _transform(run)
     result = evaluate(run.model, run.data.validation)
+    for name, p in run.model.parameters.items():
+        p.store.values, _ = latent[name]
     row = {
         "epoch": run.step // len(run.batches),
         "step": run.step,
-        "lr": run.settings.learning_rate((run.step - 1) / run.total_steps),
+        "lr": run.lr,
         "train_loss": run.loss_sum / len(run.batches),
         "validation_loss": result.loss,
         "validation_error": result.error,
         "kept": run.model.kept,
+        "sparse": sum(isinstance(p.store, SparseStore) for p in run.model.parameters.values()),
     }
     run.rows.append(row)
     run.loss_sum = 0.0

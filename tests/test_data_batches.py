@@ -82,6 +82,19 @@ def test_a_step_or_epoch_out_of_range_is_refused(epoch, step):
 def test_vectors_are_not_augmented():
     with pytest.raises(ValueError, match="augment=True needs images"):
         Batches(VECTORS, 7, seed=0, augment=True)
+    with pytest.raises(ValueError, match="shift=2 needs images"):
+        Batches(VECTORS, 7, seed=0, shift=2)
+
+
+def test_shifted_images_are_crops_of_the_padded_ones_and_all_of_them_occur():
+    black_is_0 = from_arrays("images", (X, np.arange(64)), validation=4, test=10).train
+    (x, labels), (plain, same_labels) = (Batches(black_is_0, 26, seed=1, shift=n).batch(0, 0) for n in (1, 0))
+    padded = np.pad(plain, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    _, height, width, n = plain.shape
+    crops = {(i, j): padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)}
+    found = [next(place for place, crop in crops.items() if np.array_equal(crop[..., k], x[..., k])) for k in range(n)]
+    assert len(set(found)) > 4
+    np.testing.assert_array_equal(labels, same_labels)
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 5))

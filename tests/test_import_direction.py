@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "__init__": LIBRARY,
     "__main__": LIBRARY | {"cli"},
     "cli": LIBRARY | {"cli", "report", "", "reproduce", "bench"},
-    "reproduce": LIBRARY | {"report", "reproduce"},
+    "reproduce": LIBRARY | {"report", "reproduce", "bench"},
     "bench": LIBRARY | {"bench", ""},
 }
 """Part -> the parts it may import; "" is the package itself, for its version."""

@@ -81,8 +81,10 @@ def test_a_mask_must_be_boolean_and_of_the_weights_shape_and_a_sparse_one_is_fix
         with pytest.raises(ValueError, match=r"mask must be bool \(4, 5\)"):
             p.keep(mask)
     p.to_sparse()
-    with pytest.raises(ValueError, match="to_dense"):
-        p.keep(np.ones((4, 5), bool))
+    p.keep(np.ones((4, 5), bool))
+    for mask, frozen in ((np.zeros((4, 5), bool), True), (np.ones((4, 5), bool), False)):
+        with pytest.raises(ValueError, match="to_dense"):
+            p.keep(mask, frozen)
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -76,6 +76,31 @@ def test_results_do_not_depend_on_the_number_of_threads():
     assert np.cumsum(ds)[-1] == whole[1]
 
 
+@pytest.mark.parametrize("size", [1, 70_001, 2**23 + 5])  # the last is too large for caches
+def test_results_go_to_the_memory_that_is_given_and_to_no_other(size):
+    x = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    dy = x[::-1].copy()
+    # begins at no multiple of 16 bytes; one entry more at either end
+    memory = np.full(size + 3, 7, np.float32)
+    for out in (memory[2:-1], x.copy()):
+        assert quant.fake_quantise(x, 0.3, -8, 7, out) is out
+        assert out.tobytes() == quant.fake_quantise(x, 0.3, -8, 7).tobytes()
+    dx, ds = quant.fake_quantise_backward(dy, x, 0.3, -8, 7)
+    own_dy, own_x = dy.copy(), x.copy()
+    for of_dy, of_x, out in ((dy, x, memory[2:-1]), (own_dy, x, own_dy), (dy, own_x, own_x)):
+        found, its_ds = quant.fake_quantise_backward(of_dy, of_x, 0.3, -8, 7, out)
+        assert found is out and out.tobytes() == dx.tobytes() and its_ds == ds
+    assert memory[:2].tolist() == [7, 7] and memory[-1] == 7
+
+
+def test_memory_that_overlaps_an_operand_in_part_is_refused():
+    memory = np.zeros(9, np.float32)
+    with pytest.raises(ValueError, match="overlaps"):
+        quant.fake_quantise(memory[:-1], 1.0, -1, 1, memory[1:])
+    with pytest.raises(ValueError, match="overlaps"):
+        quant.fake_quantise_backward(memory[1:], np.zeros(8, np.float32), 1.0, -1, 1, memory[:-1])
+
+
 @pytest.mark.parametrize("step", [0.0, -1.0, np.inf, np.nan, 1e-60, 1e60])
 def test_a_step_that_is_no_positive_float_is_refused(step):
     with pytest.raises(ValueError, match="step"):

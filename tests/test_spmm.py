@@ -14,14 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minisparse._core import BACKEND
+from minisparse._core import pattern as places
 from minisparse._core import spmm as kernel
 from minisparse._core.pattern import Pattern
+from minisparse.testing import check_kernel, check_twin
+
+compiled = pytest.mark.skipif(BACKEND == "reference", reason="the compiled kernels are not in use")
 
 
 @st.composite
 def products(draw):
     """indptr, indices, values, x, dy of a random CSR matrix, columns unordered and repeated at will."""
-    o, i, n = draw(st.integers(0, 8)), draw(st.integers(1, 9)), draw(st.sampled_from([0, 1, 2, 7, 33, 130]))
+    o, i, n = draw(st.integers(0, 8)), draw(st.integers(1, 9)), draw(st.sampled_from([0, 1, 2, 7, 15, 16, 33, 130]))
     counts = draw(st.lists(st.integers(0, 12), min_size=o, max_size=o))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     dtype, index = draw(st.sampled_from([np.float32, np.float64])), draw(st.sampled_from([np.int32, np.int64]))
@@ -135,7 +139,7 @@ MALFORMED = {
     "indices a matrix": ("indices", INDICES[None]),
     "columns negative": ("columns", -1),
     "columns too few": ("columns", 3),
-    "columns too many": ("columns", 2**31),
+    "columns too many": ("columns", 2**63),
 }
 WRONG = {
     "values too few": ("values", VALUES[:2]),
@@ -173,6 +177,49 @@ def test_a_malformed_pattern_is_refused(fault):
     operand, value = MALFORMED[fault]
     with pytest.raises(ValueError, match=r"indptr|indices|columns"):
         Pattern(**({"indptr": INDPTR, "indices": INDICES, "columns": 4} | {operand: value}))
+
+
+def test_indices_are_as_wide_as_rows_columns_and_entries_need(monkeypatch):
+    def dtypes(pattern):
+        transpose = pattern.transpose
+        arrays = (pattern.indptr, pattern.indices, pattern.row_of, pattern.order, transpose.indptr, transpose.indices)
+        return {array.dtype.type for array in arrays}
+
+    assert Pattern(INDPTR, INDICES, 2**31).indices.dtype == np.int64
+    assert Pattern(INDPTR.astype(np.int64), INDICES.astype(np.int64), 2**31 - 1).indices.dtype == np.int32
+    # as many rows, columns or entries as the limit, or one less: the transpose agrees
+    for rows, columns, entries in ((5, 2, 1), (2, 5, 1), (2, 2, 5)):
+        indptr, indices = np.minimum(np.arange(rows + 1) * entries, entries), np.zeros(entries, int)
+        for limit, dtype in ((5, np.int64), (6, np.int32)):
+            monkeypatch.setattr(places, "LIMIT", limit)
+            pattern = Pattern(indptr, indices, columns)
+            assert dtypes(pattern) == {dtype} and pattern.wide == (dtype == np.int64)
+
+
+def test_cuts_are_as_wide_as_the_indices(monkeypatch):
+    for limit, dtype in ((2**31, np.int32), (0, np.int64)):
+        monkeypatch.setattr(places, "LIMIT", limit)
+        cuts = Pattern(INDPTR, INDICES, 4).cuts(2)
+        assert cuts.dtype == dtype and cuts.tolist() == [[0, 2, 2], [1, 2, 3], [2, 2, 3]]
+
+
+@pytest.mark.parametrize("check", [check_twin, pytest.param(check_kernel, marks=compiled)])
+def test_wide_indices_keep_the_contract(check, monkeypatch):
+    monkeypatch.setattr(places, "LIMIT", 0)
+    check("spmm")
+
+
+def test_wide_indices_give_the_same_bits(monkeypatch):
+    generator = np.random.default_rng(0)
+    mask = generator.random((60, 150)) < 0.3
+    csr = np.concatenate([[0], np.cumsum(mask.sum(1))]), np.nonzero(mask)[1]
+    values = generator.normal(size=mask.sum()).astype(np.float32)
+    for n in (1, 3, 20, 200):
+        x, dy = (generator.normal(size=(rows, n)).astype(np.float32) for rows in (150, 60))
+        monkeypatch.setattr(places, "LIMIT", 2**31)
+        expected = all_three(*csr, values, x, dy, 150)
+        monkeypatch.setattr(places, "LIMIT", 0)
+        assert all((a == b).all() for a, b in zip(all_three(*csr, values, x, dy, 150), expected, strict=True))
 
 
 def test_what_is_no_pattern_is_refused():
@@ -259,14 +306,14 @@ mask = generator.random((301, 257)) < 0.2
 indptr = np.concatenate([[0], np.cumsum(mask.sum(1))])
 indices, values = np.nonzero(mask)[1], generator.normal(size=mask.sum()).astype(np.float32)
 pattern = Pattern(indptr, indices, 257)
-for n in (1, 20, 200, 450):
+for n in (1, 7, 20, 200, 450):
     x, dy = (generator.normal(size=(rows, n)).astype(np.float32) for rows in (257, 301))
     results = spmm.matmul(pattern, values, x), spmm.rmatmul(pattern, values, dy), spmm.sampled(pattern, dy, x)
     print(*(hashlib.sha256(r.tobytes()).hexdigest() for r in results))
 """
 
 
-@pytest.mark.skipif(BACKEND == "reference", reason="the twins have no threads")
+@compiled
 def test_results_are_the_same_whatever_the_number_of_threads():
     def digest(threads):
         environment = os.environ | {"OMP_NUM_THREADS": threads}

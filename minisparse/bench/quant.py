@@ -10,6 +10,7 @@ VALUES = 16_000_000
 BITS = (2, 4, 8)
 MOVED, COPIED = 20, 8
 """Bytes a value: x read and y written, then dy and x read and dx written; of a copy, read and written."""
+IN_PLACE = "ours_in_place"
 COPIES = ["copy", "torch_copy"]
 TORCH = ["torch", "torch_learnable"]
 
@@ -21,11 +22,13 @@ class Quant(Benchmark):
         "y = s round(clip(x / s, -2^(b-1), 2^(b-1) - 1)), dx = dy where x / s is inside, and ds: 16 million normal "
         "float32 values, a quarter clipped or less. torch: fake_quantize_per_tensor_affine by its forward and backward "
         "kernels without autograd, and without ds; torch_learnable: with ds.",
-        "vs_torch: geometric mean over bits of the faster one's time over ours; vs_torch_learnable: of torch_learnable "
-        "alone.",
-        "copy_bandwidth_fraction: geometric mean over bits of the bytes ours moves a second (20 a value: x, y; dy, x, "
-        "dx) over those of a copy in the same rounds (8 a value; NumPy's or PyTorch's, the faster one). The copy goes "
-        "to an array that is there already; ours makes new ones for its results, as PyTorch does.",
+        "ours makes new arrays for y and dx, as PyTorch's operators do; ours_in_place writes both into arrays that are "
+        "there already, as a training loop does, and as the copy does.",
+        "vs_torch: geometric mean over bits of the faster one's time over ours, new arrays on both sides; "
+        "vs_torch_learnable: of torch_learnable alone; vs_torch_in_place: as vs_torch, over ours_in_place.",
+        "copy_bandwidth_fraction: geometric mean over bits of the bytes ours_in_place moves a second (20 a value: x, "
+        "y; dy, x, dx) over those of a copy in the same rounds (8 a value; NumPy's or PyTorch's, the faster one); "
+        "copy_bandwidth_fraction_new_arrays: of ours, most of whose time the system takes to find and clear pages.",
     )
 
     def grid(self):
@@ -35,7 +38,7 @@ class Quant(Benchmark):
         return "{bits} bits".format(**labels)
 
     def contestants(self, bits, values):
-        step, low, high = 2.0 ** (2 - bits), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        quantiser = step, low, high = 2.0 ** (2 - bits), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         x, dy = _clear_of_the_border(normal("x", values), step, low, high), normal("dy", values)
         u = x / np.float32(step)
         y = np.float32(step) * np.clip(np.rint(u), low, high)
@@ -45,31 +48,32 @@ class Quant(Benchmark):
         ds = Expected(terms.sum(), values * np.finfo(np.float64).eps * np.abs(terms).sum())
         target = np.empty_like(x)
         entrants = {
-            "ours": Contestant(_ours(x, dy, step, low, high), (*expected, ds), tuple),
+            "ours": Contestant(_ours(x, dy, quantiser), (*expected, ds), tuple),
+            IN_PLACE: Contestant(_ours(x, dy, quantiser, np.zeros_like(x), np.zeros_like(x)), (*expected, ds), tuple),
             "copy": Contestant(lambda: np.copyto(target, x), Expected(x), lambda _: target),
         }
         if torch := self.peers.get("torch"):
-            entrants |= _torch(torch, x, dy, (step, low, high), expected)
+            entrants |= _torch(torch, x, dy, quantiser, expected)
         return entrants, {"bytes": MOVED * values}
 
     def summary(self, rows):
-        over_copy = mean_ratio(rows, COPIES)
         return {
             "vs_torch": mean_ratio(rows, TORCH),
             "vs_torch_learnable": mean_ratio(rows, TORCH[1:]),
-            "copy_bandwidth_fraction": over_copy * MOVED / COPIED,
+            "vs_torch_in_place": mean_ratio(rows, TORCH, IN_PLACE),
+            "copy_bandwidth_fraction": mean_ratio(rows, COPIES, IN_PLACE) * MOVED / COPIED,
+            "copy_bandwidth_fraction_new_arrays": mean_ratio(rows, COPIES) * MOVED / COPIED,
         }
 
 
-def _ours(x, dy, step, low, high):
-    """A call that gives (y, dx, ds) by our kernel."""
+def _ours(x, dy, quantiser, y=None, dx=None):
+    """A call that gives (y, dx, ds) by our kernel, in these arrays or in new ones."""
     kernel = getattr(_core, "quant", None)
     if kernel is None:
         raise ValueError("this build has no kernel minisparse._core.quant: there is nothing to measure")
 
     def call():
-        y = kernel.fake_quantise(x, step, low, high)
-        return y, *kernel.fake_quantise_backward(dy, x, step, low, high)
+        return kernel.fake_quantise(x, *quantiser, y), *kernel.fake_quantise_backward(dy, x, *quantiser, dx)
 
     return call
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 
 from minisparse import __version__
-from minisparse.cli import bench, compress, cost, data, demo, evaluate, inspect, train
+from minisparse.cli import bench, compress, cost, data, demo, evaluate, inspect, reproduce, train
 
 COMMANDS = {
     "demo": demo,
@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": inspect,
     "cost": cost,
     "data": data,
+    "reproduce": reproduce,
     "bench": bench,
 }
 
@@ -30,6 +31,7 @@ Neural networks on a weight budget: train one, write it to a file, read it back,
   minisparse evaluate model.msp --data mnist
   minisparse inspect model.msp
   minisparse cost model.msp
+  minisparse reproduce --show
   minisparse bench spmm"""
 
 

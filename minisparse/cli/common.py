@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -12,22 +12,29 @@ from minisparse.compressed import CompressedModel
 from minisparse.model import Model
 
 
-def add_settings(group: argparse._ArgumentGroup, cls: type, names: set[str], owner: str = "") -> None:
-    """A flag for each setting of a dataclass that is not in `names` yet; only flags that are given are parsed."""
-    hints = get_type_hints(cls)
+def add_settings(group: argparse._ArgumentGroup, cls: type) -> None:
+    """A flag for each setting of a dataclass; only flags that are given are parsed."""
     for field in fields(cls):
-        if field.name in names or "help" not in field.metadata:
-            continue
-        names.add(field.name)
-        kind = next((t for t in get_args(hints[field.name]) if t is not type(None)), hints[field.name])
-        default = "" if field.default is None else f" (default {field.default})"
-        options: dict[str, Any] = {"help": owner + field.metadata["help"] + default, "default": argparse.SUPPRESS}
-        if kind is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            options |= {"type": kind, "choices": field.metadata["choices"]}
-            options["metavar"] = None if options["choices"] else kind.__name__.upper()
-        group.add_argument("--" + field.name.replace("_", "-"), **options)
+        if "help" in field.metadata:
+            add_setting(group, cls, field.name, help_text(field))
+
+
+def add_setting(group: argparse._ArgumentGroup, cls: type, name: str, text: str) -> None:
+    """A flag for one setting of a dataclass."""
+    field, hint = cls.__dataclass_fields__[name], get_type_hints(cls)[name]
+    kind = next((t for t in get_args(hint) if t is not type(None)), hint)
+    options: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
+    if kind is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        options |= {"type": kind, "choices": field.metadata["choices"]}
+        options["metavar"] = None if options["choices"] else kind.__name__.upper()
+    group.add_argument("--" + name.replace("_", "-"), **options)
+
+
+def help_text(field: Field) -> str:
+    """The sentence of a setting, with its default."""
+    return field.metadata["help"] + ("" if field.default is None else f" (default {field.default})")
 
 
 def given(args: argparse.Namespace, names: set[str]) -> dict[str, Any]:

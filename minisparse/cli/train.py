@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import fields
 from pathlib import Path
 
 from minisparse import fileformat, models
 from minisparse.checkpoint import RunFolder
-from minisparse.cli.common import add_data, add_settings, given
+from minisparse.cli.common import add_data, add_setting, add_settings, given, help_text
 from minisparse.data import Dataset, load
 from minisparse.methods import Method
 from minisparse.model import Model
@@ -30,7 +31,7 @@ METHODS = {name: cls for name, cls in Method.registry.items() if name != "compos
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "\n".join(["settings that a method brings along, unless you give others:", *_recipes()])
+    parser.epilog = "\n".join(["methods, and settings that they bring along unless you give others:", *_cards()])
     parser.add_argument("--model", default="lenet-300-100", help=f"one of {', '.join(models.NAMES)}")
     parser.add_argument("--width", type=float, default=1.0, help="factor on the hidden widths (default 1)")
     add_data(parser)
@@ -38,26 +39,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default runs/MODEL-DATA-METHOD-SEED)")
     parser.add_argument("--resume", nargs="?", const=True, metavar="RUN", help="go on where RUN (or --out) stopped")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_settings(parser.add_argument_group("training"), TrainSettings, set())
+    add_settings(parser.add_argument_group("training"), TrainSettings)
     _add_method_settings(parser.add_argument_group("method"))
 
 
-def _recipes() -> list[str]:
-    recipes = ((name, given_by.recipe) for name, given_by in METHODS.items() if given_by.recipe)
-    return [f"  {name}: {', '.join(f'{key} {value}' for key, value in recipe.items())}" for name, recipe in recipes]
+def _cards() -> list[str]:
+    """A line a method, and one for its recipe."""
+    lines = []
+    for name, cls in METHODS.items():
+        lines.append(f"  {name:15} {cls.__doc__.splitlines()[0]}")
+        if cls.recipe:
+            lines.append(f"{'':18}({', '.join(f'{key} {value}' for key, value in cls.recipe.items())})")
+    return lines
 
 
 def _add_method_settings(group) -> None:
-    users: dict[str, list[str]] = {}
+    """One flag for each setting, with what the methods that have it say of it."""
+    texts: dict[str, dict[str, list[str]]] = {}
     for name, cls in METHODS.items():
-        for setting in _names(cls):
-            users.setdefault(setting, []).append(name)
-    seen: set[str] = set()
-    for cls in METHODS.values():
-        for setting in sorted(_names(cls) - seen):
-            others = _names(cls) - {setting}
-            add_settings(group, cls, seen | others, owner=f"[{', '.join(users[setting])}] ")
-            seen.add(setting)
+        for field in fields(cls):
+            texts.setdefault(field.name, {}).setdefault(help_text(field), []).append(name)
+    for setting, by_text in texts.items():
+        text = " ".join(f"[{_listed(names)}] {text}" for text, names in by_text.items())
+        owner = next(cls for cls in METHODS.values() if setting in _names(cls))
+        add_setting(group, owner, setting, text)
+
+
+def _listed(names: list[str]) -> str:
+    others = [name for name in METHODS if name not in names]
+    return f"all but {', '.join(others)}" if len(others) < 3 else ", ".join(names)
 
 
 def _names(cls: type) -> set[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minisparse import rng
-from minisparse.data.augment import crop_and_flip
+from minisparse.data.augment import crop_and_flip, shift
 from minisparse.data.dataset import Split
 
 
@@ -19,21 +19,24 @@ class Batches:
     batch_size : samples a batch, 1 to len(split)
     seed : in [0, 2^63)
     augment : crop and flip images at random, by the stream (seed, "augment", epoch, step)
+    shift : without `augment`, shift images at random by at most this many pixels, by the same stream
 
     Raises
     ------
-    ValueError : batch_size out of range, or augment for samples that are not (C, H, W).
+    ValueError : batch_size out of range, or augment or shift for samples that are not (C, H, W).
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, augment: bool = False):
+    def __init__(self, split: Split, batch_size: int, seed: int, augment: bool = False, shift: int = 0):
         if not 1 <= batch_size <= len(split):
             raise ValueError(f"batch_size={batch_size} must lie in 1 to {len(split)}, the number of samples")
-        if augment and split.x.ndim != 4:
-            raise ValueError(f"augment=True needs images (C, H, W), not samples of shape {split.x.shape[1:]}")
+        if (augment or shift) and split.x.ndim != 4:
+            setting = "augment=True" if augment else f"shift={shift}"
+            raise ValueError(f"{setting} needs images (C, H, W), not samples of shape {split.x.shape[1:]}")
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
+        self.shift = shift
         self._order = (-1, np.empty(0, np.int64))
 
     def __len__(self) -> int:
@@ -60,4 +63,6 @@ class Batches:
         raw = self.split.x[index]
         if self.augment:
             raw = crop_and_flip(raw, rng.Stream(self.seed, "augment", epoch, step))
+        elif self.shift:
+            raw = shift(raw, rng.Stream(self.seed, "augment", epoch, step), self.shift)
         return self.split.batch_last(raw), self.split.labels[index]

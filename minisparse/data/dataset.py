@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,6 +75,13 @@ class Dataset:
     @property
     def scale(self) -> np.ndarray:
         return self.train.scale
+
+    def standardised(self) -> Dataset:
+        """The same samples with mean 0 and standard deviation 1 over all raw values of the training split."""
+        raw = self.train.x.astype(np.float64)
+        units = {"shift": np.float32(raw.mean()), "scale": np.float32(1 / raw.std())}
+        splits = {part: replace(getattr(self, part), **units) for part in ("train", "validation", "test")}
+        return replace(self, name=f"{self.name}, standardised", **splits)
 
     def __repr__(self) -> str:
         counts = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"

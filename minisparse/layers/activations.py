@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisparse._core import relu
 from minisparse.layers.base import Layer
 
 
@@ -15,11 +16,12 @@ class ReLU(Layer):
     """y = max(x, 0), with slope 0 at the kink; NaN stays NaN."""
 
     def forward(self, x, training=False):
-        return np.maximum(x, 0), x.real > 0
+        y = relu.forward(x)
+        return y, y
 
     def backward(self, dy, cache):
-        positive = cache
-        return np.where(positive, dy, 0)
+        y = cache
+        return relu.backward(dy, y)
 
     @classmethod
     def examples(cls):

@@ -49,6 +49,10 @@ class Layer:
         """dx = dL/dx, and grad += dL/dw for each of the layer's parameters."""
         raise TypeError(f"{type(self).__name__} defines no backward")
 
+    def accumulate(self, dy: np.ndarray, cache: Any) -> None:
+        """What backward does but for dx, which nobody asks of a network's first layer."""
+        self.backward(dy, cache)
+
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one sample of y, given that of x; ValueError if the layer cannot take it."""
         return shape

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisparse._core import norm
 from minisparse.layers.base import Layer, expect_integers, expect_shape
 from minisparse.params import Init, Parameter
 
@@ -52,18 +53,14 @@ class BatchNorm(Layer):
     def forward(self, x, training=False):
         rows = x.reshape(len(x), -1)  # (C, n)
         if training:
-            mean = rows.mean(axis=1)
-            centred = rows - mean[:, None]
-            var = (centred * centred).mean(axis=1)
+            mean, var = norm.moments(rows)
             self._follow(mean.real, var.real, rows.shape[1])
         else:
-            centred = rows - self.buffers["mean"][:, None]
-            var = self.buffers["var"]
+            mean, var = self.buffers["mean"], self.buffers["var"]
         inverse = 1 / np.sqrt(var + self.eps)  # (C,)
         # eq. 1 and 2
-        xhat = centred * inverse[:, None]
-        y = self.params["gain"].value()[:, None] * xhat + self.params["bias"].value()[:, None]
-        return y.reshape(x.shape), (xhat, inverse, training)
+        y = norm.normalise(rows, mean, inverse, self.params["gain"].value(), self.params["bias"].value())
+        return y.reshape(x.shape), (rows, mean, inverse, training)
 
     def _follow(self, mean, var, count) -> None:
         if count < 2:
@@ -73,16 +70,17 @@ class BatchNorm(Layer):
             self.buffers[name] += self.momentum * (batch - self.buffers[name])
 
     def backward(self, dy, cache):
-        xhat, inverse, training = cache
-        rows = dy.reshape(xhat.shape)
-        dgain, dbias = (rows * xhat).sum(axis=1), rows.sum(axis=1)
+        rows, mean, inverse, training = cache
+        slope = dy.reshape(rows.shape)
+        dgain, dbias = norm.slopes(slope, rows, mean, inverse)
         self.params["gain"].store.add_gradient(dgain)
         self.params["bias"].store.add_gradient(dbias)
-        dx = rows
-        if training:
-            # dx = gain / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the last two through eq. 1
-            dx = rows - (dbias[:, None] + xhat * dgain[:, None]) / rows.shape[1]
-        return (dx * (self.params["gain"].value() * inverse)[:, None]).reshape(dy.shape)
+        if not training:
+            # mean and var do not depend on x
+            dgain, dbias = np.zeros_like(dgain), np.zeros_like(dbias)
+        # dx = gain / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the last two through eq. 1
+        dx = norm.backward(slope, rows, mean, inverse, self.params["gain"].value(), dgain, dbias)
+        return dx.reshape(dy.shape)
 
     def output_shape(self, shape):
         fits = len(shape) in (1, 3) and shape[0] == self.channels

@@ -57,13 +57,17 @@ class Conv2d(Layer):
         return y, x
 
     def backward(self, dy, cache):
+        self.accumulate(dy, cache)
         x = cache
-        # dW = dy * x,  db = sum over pixels and batch,  dx = the transposed convolution of dy
-        weight = self.params["weight"].store
-        weight.accumulate_convolution(dy, x, self.geometry)
+        # dx = the transposed convolution of dy
+        return self.params["weight"].store.rconvolve(dy, self.geometry, x.shape)
+
+    def accumulate(self, dy, cache):
+        x = cache
+        # dW = dy * x,  db = sum over pixels and batch
+        self.params["weight"].store.accumulate_convolution(dy, x, self.geometry)
         if self.bias:
             self.params["bias"].store.add_gradient(dy.sum(axis=(1, 2, 3)))
-        return weight.rconvolve(dy, self.geometry, x.shape)
 
     def output_shape(self, shape):
         fits = len(shape) == 3 and shape[0] == self.inputs

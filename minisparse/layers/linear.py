@@ -38,13 +38,16 @@ class Linear(Layer):
         return y, x
 
     def backward(self, dy, cache):
+        self.accumulate(dy, cache)
+        # dx = W^T dy
+        return self.params["weight"].store.rmatmul(dy)
+
+    def accumulate(self, dy, cache):
         x = cache
-        # dW = dy x^T,  db = sum over the batch,  dx = W^T dy
-        weight = self.params["weight"].store
-        weight.accumulate(dy, x)
+        # dW = dy x^T,  db = sum over the batch
+        self.params["weight"].store.accumulate(dy, x)
         if self.bias:
             self.params["bias"].store.add_gradient(dy.sum(axis=1))
-        return weight.rmatmul(dy)
 
     def output_shape(self, shape):
         expect_shape(self, shape == (self.inputs,), shape, f"{self.inputs} features")

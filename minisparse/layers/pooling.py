@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisparse._core import pool
 from minisparse.layers.base import Layer, expect_integers, expect_shape
 from minisparse.stores import Geometry
 
@@ -39,19 +40,6 @@ class _Window:
         expect_shape(self, len(shape) == 3, shape, "images (C, H, W)")
         return (shape[0], *self.geometry.output_size(*shape[1:]))
 
-    def _taps(self, padded: np.ndarray, height: int, width: int) -> Iterator[np.ndarray]:
-        """For each place in the window, the pixels there: kernel^2 views (C, Ho, Wo, N)."""
-        s = self.geometry.stride
-        for i in range(self.kernel):
-            for j in range(self.kernel):
-                yield padded[:, i : i + s * height : s, j : j + s * width : s]
-
-    def _gradient(self, shape: tuple[int, ...], dtype) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros for the padded image of a shape (C, H, W, N), and the image inside as a view."""
-        (c, h, w, n), p = shape, self.padding
-        padded = np.zeros((c, h + 2 * p, w + 2 * p, n), dtype)
-        return padded, padded[:, p : p + h, p : p + w]
-
     @classmethod
     def examples(cls):
         return [(cls(2), (2, 4, 5)), (cls(3, stride=2, padding=1), (2, 5, 6)), (cls(3, stride=1), (1, 4, 3))]
@@ -62,22 +50,14 @@ class MaxPool2d(_Window, Layer):
     """y = the largest pixel of the window, to which alone the gradient goes; padding never wins, NaN always does."""
 
     def forward(self, x, training=False):
-        size = self.geometry.output_size(*x.shape[1:3])
-        taps = self._taps(self.geometry.pad(x, -np.inf), *size)
-        y = next(taps).copy()
-        winner = np.zeros(y.shape, np.int32)
-        for place, tap in enumerate(taps, start=1):
-            better = (tap.real > y.real) | np.isnan(tap)
-            np.copyto(winner, place, where=better)
-            np.copyto(y, tap, where=better)
+        y, winner = pool.maximum(self.geometry.pad(x, -np.inf), self.kernel, self.geometry.stride)
         return y, (winner, x.shape)
 
     def backward(self, dy, cache):
-        winner, shape = cache
-        padded, dx = self._gradient(shape, dy.dtype)
-        for place, tap in enumerate(self._taps(padded, *dy.shape[1:3])):
-            tap += np.where(winner == place, dy, 0)
-        return dx
+        winner, (_, h, w, _) = cache
+        p = self.padding
+        padded = pool.maximum_backward(dy, winner, self.kernel, self.geometry.stride, h + 2 * p, w + 2 * p)
+        return padded[:, p : p + h, p : p + w]
 
 
 @dataclass(eq=False)
@@ -91,11 +71,19 @@ class AvgPool2d(_Window, Layer):
 
     def backward(self, dy, cache):
         shape = cache
-        padded, dx = self._gradient(shape, dy.dtype)
+        (c, h, w, n), p = shape, self.padding
+        padded = np.zeros((c, h + 2 * p, w + 2 * p, n), dy.dtype)
         share = dy / self.kernel**2
         for tap in self._taps(padded, *dy.shape[1:3]):
             tap += share
-        return dx
+        return padded[:, p : p + h, p : p + w]
+
+    def _taps(self, padded: np.ndarray, height: int, width: int) -> Iterator[np.ndarray]:
+        """For each place in the window, the pixels there: kernel^2 views (C, Ho, Wo, N)."""
+        s = self.geometry.stride
+        for i in range(self.kernel):
+            for j in range(self.kernel):
+                yield padded[:, i : i + s * height : s, j : j + s * width : s]
 
 
 @dataclass(eq=False)

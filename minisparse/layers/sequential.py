@@ -40,6 +40,17 @@ class Sequential(Layer):
             dy = layer.backward(dy, its_cache)
         return dy
 
+    def accumulate(self, dy, cache):
+        """Backward down to the first layer with parameters, whose dx nobody needs."""
+        trained = [any(layer.named_parameters()) for layer in self.layers.values()]
+        if not any(trained):
+            return
+        first = trained.index(True)
+        layers = list(self.layers.values())
+        for layer, its_cache in zip(reversed(layers[first + 1 :]), reversed(cache[first + 1 :]), strict=True):
+            dy = layer.backward(dy, its_cache)
+        layers[first].accumulate(dy, cache[first])
+
     def child_shapes(self, shape):
         shapes = {}
         for name, layer in self.layers.items():

@@ -3,7 +3,29 @@
 from minisparse.methods.base import Method
 from minisparse.methods.compose import Compose
 from minisparse.methods.dropback import DropBack
+from minisparse.methods.espn import ESPN, ESPNRewind
+from minisparse.methods.force import FORCE, IterativeSNIP
+from minisparse.methods.grasp import GraSP
+from minisparse.methods.lottery import LotteryTicket
 from minisparse.methods.magnitude import Magnitude
+from minisparse.methods.magnitude_init import MagnitudeAtStart
+from minisparse.methods.prune_retrain import PruneRetrain
 from minisparse.methods.random import RandomPruning
+from minisparse.methods.snip import SNIP
 
-__all__ = ["Compose", "DropBack", "Magnitude", "Method", "RandomPruning"]
+__all__ = [
+    "ESPN",
+    "FORCE",
+    "SNIP",
+    "Compose",
+    "DropBack",
+    "ESPNRewind",
+    "GraSP",
+    "IterativeSNIP",
+    "LotteryTicket",
+    "Magnitude",
+    "MagnitudeAtStart",
+    "Method",
+    "PruneRetrain",
+    "RandomPruning",
+]

@@ -1,8 +1,8 @@
 """What a method is: hooks around the visible loop of train.py.
 
 A method is a frozen dataclass of settings and holds no state: what it decides is left as facts on the
-parameters (mask, rest_scale), and everything else follows from the step number and the seed. So a
-checkpoint needs to know nothing about methods.
+parameters (mask, rest_scale), with arrays in `p.notes` where it must remember more, and everything else
+follows from the step number and the seed. So a checkpoint needs to know nothing about methods.
 
 The loop calls, in this order:
 
@@ -10,6 +10,7 @@ The loop calls, in this order:
     transform(p, w) -> (w', cache)              each step: the network runs on w' ...
     pullback(p, g, cache) -> g'                 ... and its gradient dL/dw' is carried back to w
     penalty(p) -> (loss, gradient)              added to the loss and to the gradient
+    pace(run) -> (lr, weight decay)             of the coming step, for methods with several phases
     after_step(run)                             after the optimiser's step
     finish(run)                                 once, after the last step
 """
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # the loop knows methods, methods know only what a run offers
 
 @dataclass(frozen=True)
 class Method:
-    """Base of all methods, and itself the method that changes nothing: dense training."""
+    """Dense training: the method that changes nothing, and the base of all others."""
 
     name: ClassVar[str] = "dense"
     registry: ClassVar[dict[str, type[Method]]] = {}
@@ -53,6 +54,9 @@ class Method:
 
     def penalty(self, p: Parameter) -> tuple[float, np.ndarray | float]:
         return 0.0, 0.0
+
+    def pace(self, run: Run) -> tuple[float, float]:
+        return run.settings.learning_rate(run.progress), run.settings.weight_decay
 
     def after_step(self, run: Run) -> None:
         """Move masks, reset what left them."""

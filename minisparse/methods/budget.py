@@ -60,6 +60,5 @@ def keep_largest(run: Run, parameters: Mapping[str, Parameter], scores: list[np.
 
     What leaves the mask returns to rest and loses its optimiser state.
     """
-    for (name, p), mask in zip(parameters.items(), kernel.topk(scores, k), strict=True):
-        p.keep(mask, frozen)
-        run.optimizer.forget(name, mask)
+    for name, mask in zip(parameters, kernel.topk(scores, k), strict=True):
+        run.keep(name, mask, frozen)

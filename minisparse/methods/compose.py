@@ -51,6 +51,11 @@ class Compose(Method):
         penalties = [method.penalty(p) for method in self.methods]
         return sum(loss for loss, _ in penalties), sum(gradient for _, gradient in penalties)
 
+    def pace(self, run):
+        """Of the first part that sets its own."""
+        own = (method for method in self.methods if type(method).pace is not Method.pace)
+        return next(own, Method()).pace(run)
+
     def after_step(self, run):
         for method in self.methods:
             method.after_step(run)

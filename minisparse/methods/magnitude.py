@@ -22,15 +22,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from minisparse.methods.budget import Budgeted, keep_largest
+from minisparse.methods.pruning import Pruning, magnitude
 from minisparse.schedules import cubic
 from minisparse.settings import check, setting
 
 
 @dataclass(frozen=True)
-class Magnitude(Budgeted):
+class Magnitude(Pruning):
     """Keep the largest |w|.
 
     Parameters
@@ -59,19 +57,14 @@ class Magnitude(Budgeted):
         due = first <= run.step < last and (run.step - first) % self.every == 0
         if not due and run.step != last:
             return
-        parameters = self.candidates(run.model)
+        parameters = self.candidates(run.model).values()
         v = 1.0 if run.step == last else (run.step - first) / (last - first)
-        k, total = self.places(run.model), sum(p.size for p in parameters.values())
+        k, total = self.places(run.model), sum(p.size for p in parameters)
         # eq. 1
         kept = k + round((total - k) * cubic(v))
-        keep_largest(run, parameters, [_score(p) for p in parameters.values()], kept, frozen=True)
+        self.cut(run, [magnitude(p) for p in parameters], kept)
 
     @classmethod
     def examples(cls):
-        return [cls(density=0.1, every=1), cls(budget=60, begin=0.5, end=0.5), cls(density=0.3, begin=0.0, end=1.0)]
-
-
-def _score(p) -> np.ndarray:
-    """|w| on the mask; -1 off it, below every magnitude: what was cut does not return."""
-    magnitude = np.abs(p.store.values)
-    return magnitude if p.mask is None else np.where(p.mask, magnitude, magnitude.dtype.type(-1))
+        long = cls(density=0.3, begin=0.0, end=1.0, allocation="erk")
+        return [cls(density=0.1, every=1), cls(budget=60, begin=0.5, end=0.5), long]

@@ -8,8 +8,8 @@ either to the bit or, where a case names the number n of terms of its longest su
 since each of the two is off by at most n u / (1 - n u) * sum |terms|, u = eps / 2 (N. Higham, Accuracy and
 Stability of Numerical Algorithms, 2002, eq. 3.5). The sum of the terms' absolute values is the twin itself
 on absolute values in float64, or `magnitudes(function, *arguments)` of the twin's module where terms arise
-inside. Operands stay as they were, and a call that one of them refuses is refused by the other with an exception
-of the same type.
+inside. Operands stay as they were but for those that the twin's module names in `CHANGED`, {function: parameters},
+which agree to the bit. A call that one of the two refuses is refused by the other with an exception of the same type.
 """
 
 import inspect
@@ -97,11 +97,12 @@ def _check_signature(ours: Callable, theirs: Callable) -> None:
 
 def _check_case(ours: Callable, theirs: Callable, arguments: tuple, terms: int | None) -> None:
     where = f"{theirs.__module__}.{theirs.__name__}({', '.join(map(_describe, arguments))})"
-    expected, found = _outcome(theirs, arguments, where), _outcome(ours, arguments, where)
+    changed = _changed(theirs, arguments)
+    expected, found = (_outcome(function, arguments, changed, where) for function in (theirs, ours))
     if isinstance(expected, Exception) or isinstance(found, Exception):
         _expect(type(expected) is type(found), f"{where}: compiled gives {found!r}, twin {expected!r}")
         return
-    bound = None if terms is None else _magnitudes(theirs, arguments)
+    bound = None if terms is None else (_magnitudes(theirs, arguments), (None,) * len(changed))
     _compare(found, expected, bound, terms, where)
 
 
@@ -111,15 +112,28 @@ def _magnitudes(theirs: Callable, arguments: tuple) -> Any:
     return own(theirs.__name__, *arguments) if own else theirs(*_map(_absolute, arguments))
 
 
-def _outcome(function: Callable, arguments: tuple, where: str) -> Any:
-    """What the call returns or raises; AssertionError if it changes an operand."""
+def _outcome(function: Callable, arguments: tuple, changed: tuple[int, ...], where: str) -> Any:
+    """(result, changed operands), or what the call raises; AssertionError if it changes another operand.
+
+    All operands are afterwards as they were.
+    """
     before = _map(np.copy, arguments)
     try:
-        result = function(*arguments)
+        result = _map(np.copy, (function(*arguments), tuple(arguments[i] for i in changed)))
     except (ValueError, TypeError, OverflowError, IndexError) as error:
         result = error
+    if not isinstance(result, Exception):
+        for i in changed:
+            np.copyto(arguments[i], before[i])
     _compare(arguments, before, None, None, f"{where}: operands after {function.__module__}")
     return result
+
+
+def _changed(function: Callable, arguments: tuple) -> tuple[int, ...]:
+    """Which operands the call writes: places in `arguments`."""
+    named = getattr(import_module(function.__module__), "CHANGED", {}).get(function.__name__, ())
+    given = list(inspect.signature(function).parameters)[: len(arguments)]
+    return tuple(i for i, name in enumerate(given) if name in named and arguments[i] is not None)
 
 
 def _compare(found: Any, expected: Any, bound: Any, terms: int | None, where: str) -> None:

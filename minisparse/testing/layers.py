@@ -71,6 +71,11 @@ def _repeatable(layer, shape):
             array[...] = buffers[name]
         _pass(model, 3, training)
         _demand(layer, _same([2 * g for g in once], _gradients_of(model)), "backward adds to the gradients")
+        for name, array in model.buffers.items():
+            array[...] = buffers[name]
+        model.zero_grad()
+        _pass(model, 3, training, Model.accumulate)
+        _demand(layer, _same(once, _gradients_of(model)), "accumulate adds the same gradients as backward")
 
 
 def _samples_are_independent(layer, shape):
@@ -110,14 +115,14 @@ def _input(model: Model, batch: int) -> np.ndarray:
     return distinct_values((*model.input_shape, batch), rng.Stream(0, "x")).astype(model.dtype)
 
 
-def _pass(model: Model, batch: int, training: bool) -> tuple[np.ndarray, np.ndarray]:
+def _pass(model: Model, batch: int, training: bool, backward=Model.backward) -> tuple[np.ndarray, np.ndarray]:
     """y and dx, of arrays that cannot be written."""
     x = _input(model, batch)
     dy = distinct_values((*model.output_shape, batch), rng.Stream(0, "dy")).astype(model.dtype)
     x.setflags(write=False)
     dy.setflags(write=False)
     y, cache = model.forward(x, training)
-    return y, model.backward(dy, cache)
+    return y, backward(model, dy, cache)
 
 
 def _gradients_of(model: Model) -> list[np.ndarray]:

@@ -90,6 +90,7 @@ def _state(run: Run) -> dict[str, bytes]:
     state = {"step": str(run.step).encode()}
     for name, p in run.model.parameters.items():
         state[name] = p.value().tobytes() + (b"" if p.mask is None else p.mask.tobytes())
+        state |= {f"{name}: {note}": array.tobytes() for note, array in p.notes.items()}
     state |= {name: array.tobytes() for name, array in run.model.buffers.items()}
     return state | {name: array.tobytes() for name, array in run.optimizer.state.items()}
 

@@ -43,11 +43,11 @@ def cases(generator):
     yield "double", (generator.normal(size=5).astype(np.float32),)
 
 
-def agree(monkeypatch, compiled, twin=double):
+def agree(monkeypatch, compiled, twin=double, changed=None):
     def module(name, function):
         made = ModuleType(name)
         function.__module__ = name
-        made.double, made.cases = function, cases
+        made.double, made.cases, made.CHANGED = function, cases, changed or {}
         return made
 
     def wrap(function):
@@ -55,7 +55,8 @@ def agree(monkeypatch, compiled, twin=double):
 
     theirs = wrap(twin)
     theirs.__doc__, theirs.__name__ = "Twice x.", "double"
-    modules = {"minisparse._core.k": module("k", compiled), "minisparse._core.k_ref": module("k_ref", theirs)}
+    names = "minisparse._core.k", "minisparse._core.k_ref"
+    modules = {name: module(name, function) for name, function in zip(names, (compiled, theirs), strict=True)}
     monkeypatch.setattr(contract, "import_module", modules.__getitem__)
     check_kernel("k")
 
@@ -69,6 +70,19 @@ def mutate(x):
     return double(x)
 
 
+def doubled(x):
+    """Twice x, in place."""
+    if x.dtype.kind != "f":
+        raise ValueError("x must be float")
+    x += x
+
+
+def test_an_operand_that_is_named_as_changed_may_change_and_must_agree(monkeypatch):
+    agree(monkeypatch, lambda x: doubled(x), doubled, {"double": ("x",)})
+    with pytest.raises(AssertionError, match="differs in its bits"):
+        agree(monkeypatch, lambda x: mutate(x).fill(0), doubled, {"double": ("x",)})
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -78,7 +92,7 @@ def mutate(x):
         (lambda x: list(double(x)), "is not"),
         (lambda x: x + x, "twin ValueError"),
         (lambda y: double(y), "signatures differ"),
-        (mutate, "operands after k"),
+        (mutate, r"operands after minisparse\._core\.k"),
     ],
 )
 def test_a_compiled_kernel_that_differs_is_refused(monkeypatch, wrong, message):

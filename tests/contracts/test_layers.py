@@ -11,6 +11,7 @@ from minisparse import layers as nn
 from minisparse.gradcheck import check_gradients
 from minisparse.layers import Layer
 from minisparse.model import Model
+from minisparse.stores import DenseStore
 from minisparse.testing import check_layer
 
 OURS = [cls for cls in Layer.registry.values() if cls.__module__.startswith("minisparse.")]
@@ -180,6 +181,17 @@ def test_an_option_a_shortcut_keeps_every_second_pixel_and_adds_channels_of_zero
     x = np.arange(1.0, 10).reshape(1, 3, 3, 1)
     y, _ = nn.PaddedShortcut(2).forward(x)
     assert y[0, ..., 0].tolist() == [[1, 3], [7, 9]] and not y[1].any()
+
+
+def test_training_asks_nobody_for_a_gradient_of_the_data(monkeypatch):
+    net = nn.Sequential([nn.Flatten(), nn.Sequential([nn.Linear(6, 4), nn.ReLU()]), nn.Linear(4, 2)])
+    model = Model("m", net, (2, 3, 1))
+    asked = []
+    rmatmul = DenseStore.rmatmul
+    monkeypatch.setattr(DenseStore, "rmatmul", lambda store, dy: asked.append(store.shape) or rmatmul(store, dy))
+    y, cache = model.forward(np.ones((2, 3, 1, 5), np.float32), training=True)
+    model.accumulate(y, cache)
+    assert asked == [(2, 4)] and model.parameters["1.0.weight"].store.grad.any()
 
 
 def test_gradients_pass_through_a_deep_mixture_of_layers():

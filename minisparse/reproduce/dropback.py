@@ -1,0 +1,64 @@
+"""The rows of DropBack: M. Golub, G. Lemieux, M. Lis, 2018, arXiv 1806.06949.
+
+The paper's tables were not at hand as text: its figures stand here from memory, and are printed as recalled.
+"""
+
+from minisparse.reproduce.rows import Figure, Recipe, Row
+from minisparse.run import TrainSettings
+
+TABLE_1 = "arXiv 1806.06949, table 1"
+TABLE_2 = "arXiv 1806.06949, table 2"
+MNIST = TrainSettings(epochs=30, batch=50, lr=0.4, schedule="step", momentum=0.0)
+CIFAR = TrainSettings(epochs=15, batch=64, lr=0.4, schedule="cosine", momentum=0.0, weight_decay=5e-4, augment=True)
+TOO_LARGE = "a network of this size needs days on a CPU; the rows on narrower networks stand in for it"
+
+
+def dense(training: TrainSettings, **recipe) -> Recipe:
+    return Recipe({"name": "dense"}, training, **recipe)
+
+
+def dropback(budget: int | float, training: TrainSettings = MNIST, **recipe) -> Recipe:
+    """A budget of values, or a density below 1."""
+    amount = {"density": budget} if budget < 1 else {"budget": budget}
+    return Recipe({"name": "dropback", **amount}, training, **recipe)
+
+
+def recalled(error: float, source: str = TABLE_1) -> Figure:
+    return Figure(error, "recalled", source)
+
+
+def _mnist(network: str, size: int, dense_error: float, figures: dict[int, tuple[float, float]]):
+    """figures : budget -> (the paper's error, the one to reach)"""
+    yield Row(f"dense/{network}/{size}", recalled(dense_error), dense(MNIST))
+    for budget, (error, accept) in figures.items():
+        yield Row(f"dropback/{network}/{budget}", recalled(error), dropback(budget), accept)
+
+
+def _quoted(network: str, dense_error: float, size: int, figures: dict[int, float]):
+    yield Row(f"dense/{network}/{size}", recalled(dense_error, TABLE_2), reason=TOO_LARGE)
+    for budget, error in figures.items():
+        yield Row(f"dropback/{network}/{budget}", recalled(error, TABLE_2), reason=TOO_LARGE)
+
+
+def _cifar(network: str, width: float):
+    """At 4.5x: no more than a point above the dense network."""
+    yield Row(f"dense/{network}/1", recipe=dense(CIFAR, data="cifar10", width=width), seeds=1)
+    yield Row(
+        f"dropback/{network}/0.222",
+        recipe=dropback(0.222, CIFAR, data="cifar10", width=width),
+        against=(f"dense/{network}/1", 1.0),
+        seeds=1,
+    )
+
+
+ROWS = (
+    *_mnist("lenet-300-100", 266_610, 1.41, {50_000: (1.51, 1.6), 20_000: (1.78, 1.85), 1_500: (3.84, 4.0)}),
+    *_mnist("mnist-100-100", 89_610, 1.70, {50_000: (1.58, 1.8), 20_000: (1.70, 1.9), 1_500: (3.78, 4.3)}),
+    *_cifar("densenet-22-12", 0.5),
+    *_cifar("wrn-16-2", 0.5),
+    *_quoted("vgg-s", 10.08, 15_000_000, {5_000_000: 9.75, 3_000_000: 9.90, 750_000: 13.49}),
+    *_quoted("densenet", 6.48, 2_700_000, {600_000: 5.86, 100_000: 9.42}),
+    *_quoted("wrn-28-10", 3.75, 36_000_000, {8_000_000: 3.85, 7_000_000: 4.02, 5_000_000: 4.20}),
+    Row("dropback/resnet-18/1000000", reason=f"the abstract states no accuracy loss on ImageNet at 11.7x; {TOO_LARGE}"),
+    Row("dropback/resnet-18/480000", reason=f"the abstract states a small loss on ImageNet at 24.4x; {TOO_LARGE}"),
+)
