@@ -10,6 +10,7 @@ cdef extern from "<omp.h>" nogil:
 cdef enum:
     NEAR = 36 << 10  # bytes in the nearest cache, about
     ENTRIES = 14     # of a sum that pay for keeping it
+    MANY = 1 << 15   # entries from which threads are worth waking to move them
 
 
 cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + u] <= k < the next
@@ -80,7 +81,7 @@ cdef scratch(int64_t nbytes):
 
 
 cdef taken(values, order):
-    """values[order], by all threads."""
+    """values[order]."""
     found = np.empty(len(order), values.dtype)
     _take(np.ascontiguousarray(values), order, found)
     return found
@@ -89,7 +90,7 @@ cdef taken(values, order):
 def _take(const floating[::1] values, const int64_t[::1] order, floating[::1] found):
     cdef int64_t k
     # order is a permutation
-    for k in prange(order.shape[0], nogil=True, schedule="static"):
+    for k in prange(order.shape[0], nogil=True, schedule="static", use_threads_if=order.shape[0] > MANY):
         found[k] = values[order[k]]
 
 

@@ -31,7 +31,7 @@ def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int64_t[::1]
             else:
                 sample_part(<vf64*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
                             group, band, part * tasks // parts, (part + 1) * tasks // parts)
-        for k in prange(order.shape[0], schedule="static"):
+        for k in prange(order.shape[0], schedule="static", use_threads_if=order.shape[0] * parts > MANY):
             dw[order[k]] = column_sum(&partial[0, k], parts, partial.shape[1])
 
 
