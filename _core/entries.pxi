@@ -1,7 +1,8 @@
 # Entries of a mask as the loops over pixels meet them: for spconv.pyx.
 #
-# Only channels that have any are packed. Entries stand in bins (residue, chunk of channels, row of W, height u in the kernel): one row of output meets one run
-# of heights, so that of entries in the padding above and below an image none is read.
+# They stand in bins (residue, chunk of channels, row of W, height u in the kernel): one row of output meets one run
+# of heights, so that of entries in the padding above and below an image none is read. Channels without any are not
+# packed.
 
 cdef extern from "<omp.h>" nogil:
     int omp_get_max_threads()
@@ -9,6 +10,7 @@ cdef extern from "<omp.h>" nogil:
 cdef enum:
     NEAR = 36 << 10  # bytes in the nearest cache, about
     ENTRIES = 14     # of a sum that pay for keeping it
+    MANY = 1 << 15   # entries from which threads are worth waking to move them
 
 
 cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + u] <= k < the next
@@ -35,29 +37,29 @@ cdef Meet meeting(Image* x, Plan* plan, int64_t a) noexcept nogil:
 cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, width):
     """(starts, at, order, used, chunks) of entries, each with its bin and where in packed rows it reads.
 
-    `used` are the channels that are packed, `channel` the place of an entry's among them.
-
-    So many chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of.
+    `used` are the channels that are packed, `channel` the place of an entry's among them. So many
+    chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of.
     """
     channels = len(used)
     near = channels * (plan.span + plan.stride) * plan.stride * (2 + plan.width - width) * PIXEL // NEAR
     chunks = max(1, min(near, channels, len(at) // max(ENTRIES * residues * rows, 1)))
     chunk = channel // max(-(-channels // chunks), 1)
-    starts, order = _sort(((residue * chunks + chunk) * rows + row) * plan.span + u, residues * chunks * rows * plan.span)
+    bins = ((residue * chunks + chunk) * rows + row) * plan.span + u
+    starts, order = _sort(bins, residues * chunks * rows * plan.span)
     return starts, at[order], order, used.astype(np.int32), chunks
 
 
 cdef int64_t group_of(Image* x, Plan* plan, int64_t band) noexcept:
     """Output rows whose packed input is held at a time."""
     cdef int64_t rows = (BUDGET // max(row_bytes(x, plan), 1) - plan.span) // plan.stride + 1
-    return min(band, max(BAND, rows // 2 * 2))
+    return min(band, max(2, rows // 2 * 2))
 
 
 cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint more, int64_t group, Plan* plan,
                     int64_t first, int64_t nbytes, const int32_t* channels) noexcept nogil:
-    """The input of output rows begin to end - 1, of these channels or, NULL, all; `more`: on from that of the group before.
+    """The input of output rows begin to end - 1, of these channels or, NULL, all.
 
-    Rows beyond the image stay as they are: no entry reads them.
+    `more`: on from that of the group before. Rows beyond the image stay as they are: no entry reads them.
     """
     cdef int64_t c, i, r, kept = 0, row = row_bytes(x, plan)
     cdef Image channel = x[0]
@@ -79,24 +81,24 @@ cdef scratch(int64_t nbytes):
 
 
 cdef taken(values, order):
-    """values[order], by all threads."""
+    """values[order]."""
     found = np.empty(len(order), values.dtype)
     _take(np.ascontiguousarray(values), order, found)
     return found
 
 
-def _take(const floating[::1] values, const int32_t[::1] order, floating[::1] found):
+def _take(const floating[::1] values, const int64_t[::1] order, floating[::1] found):
     cdef int64_t k
     # order is a permutation
-    for k in prange(order.shape[0], nogil=True, schedule="static"):
+    for k in prange(order.shape[0], nogil=True, schedule="static", use_threads_if=order.shape[0] > MANY):
         found[k] = values[order[k]]
 
 
 def _sort(const int64_t[::1] bins, int64_t count):
     """(starts, order): the entries of bin b are order[starts[b]:starts[b + 1]], in their old order."""
-    starts, order = np.zeros(count + 2, np.int64), np.empty(bins.shape[0], np.int32)
+    starts, order = np.zeros(count + 2, np.int64), np.empty(bins.shape[0], np.int64)
     cdef int64_t[::1] place = starts
-    cdef int32_t[::1] to = order
+    cdef int64_t[::1] to = order
     cdef int64_t k
     with nogil:
         # 0 <= bins[k] < count

@@ -3,7 +3,7 @@
 def _gather(const int64_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t residues,
             int64_t blocks, int64_t band):
-    """Entries are those of spconv.pyx's `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
+    """Entries are those of `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
     cdef Image source = image_of(x), target = image_of(y)
     cdef Entries entries
     entries.starts, entries.at = &starts[0], &at[0] if at.shape[0] else NULL
@@ -84,7 +84,10 @@ cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y
 cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int64_t* starts,
                              Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
                              int64_t below, int64_t beside, int64_t nbytes) noexcept nogil:
-    """Two pixels and the two that are `down` from them, on from `sums` (4, 2) unless these entries are the first, and to the target with the last."""
+    """Two pixels and the two that are `down` from them.
+
+    They go on from `sums` (4, 2) unless these entries are the first, and to the target with the last.
+    """
     cdef const char* p
     cdef vector w, a0, a1, b0, b1, c0, c1, d0, d1
     cdef int64_t k

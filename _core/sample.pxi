@@ -1,6 +1,6 @@
 # dw[k] = sum over (a, b, n) of dy[o, a, b] x[at[k] from (a, b)] for the entries k of row o: for spconv.pyx.
 
-def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, const int32_t[::1] used,
+def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int64_t[::1] order, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial,
             floating[::1] dw, Plan plan, int64_t band, int64_t tasks):
     """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
@@ -31,7 +31,7 @@ def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int32_t[::1]
             else:
                 sample_part(<vf64*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
                             group, band, part * tasks // parts, (part + 1) * tasks // parts)
-        for k in prange(order.shape[0], schedule="static"):
+        for k in prange(order.shape[0], schedule="static", use_threads_if=order.shape[0] * parts > MANY):
             dw[order[k]] = column_sum(&partial[0, k], parts, partial.shape[1])
 
 

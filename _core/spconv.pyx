@@ -2,13 +2,13 @@
 
 * no columns in memory: rows of a block of the batch are packed (blocks.pxi) and a weight is an offset into them
 * what the loops need to know of a mask is worked out once for each geometry and kept with it (entries.pxi)
-* two by two output pixels of a block, eight vectors, are summed in registers over all entries of a row; of many
+* four output pixels of a block, eight vectors, are summed in registers over all entries of a row; of many
   channels, over a chunk at a time for all rows, so that the input under four pixels stays near
-* weights in the padding above and below an image are passed over
+* weights in the padding above and below an image are passed over, channels without entries not packed
 * the gradient of x is the same loop over the transposed entries, all residues of a pixel modulo the stride from
   the same packed rows
-* the gradient of w goes over entries in the same order, dy of four pixels in registers, and keeps a vector an
-  entry: lanes are summed once a chunk
+* the gradient of w goes over entries in the same order, dy of eight pixels in registers, and keeps a vector an
+  entry: lanes are summed once a band of rows and a chunk
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
 

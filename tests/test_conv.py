@@ -191,6 +191,35 @@ def test_repeated_and_unordered_entries_add_up():
     np.testing.assert_allclose(dw, conv.weight_gradient(dy, x, 2, 2, 1, 0, 1).ravel()[indices], rtol=1e-12)
 
 
+def test_what_a_pattern_keeps_of_one_geometry_does_not_touch_another():
+    """One kernel on many sizes, paddings and strides, more than are kept, against a new pattern each time."""
+    pattern, values = make(5, 3, (3, 3), (3, 3), density=0.4).sparse
+    geometries = [(size, stride, padding) for size in (7, 8) for stride in (1, 2, 3) for padding in (0, 1, 2)]
+    for size, stride, padding in geometries + geometries[::-1]:
+        case = make(5, 3, (size, size), (3, 3), stride, padding, n=3)
+        settings = 3, 3, stride, padding, 1
+        found, fresh = (
+            (
+                spconv.convolve(places, values, case.x, *settings),
+                spconv.input_gradient(places, values, case.dy, 3, size, size, *settings),
+                spconv.weight_gradient(places, case.dy, case.x, *settings),
+            )
+            for places in (pattern, Pattern(pattern.indptr, pattern.indices, pattern.columns))
+        )
+        assert [a.tobytes() for a in found] == [a.tobytes() for a in fresh]
+        assert pattern.nbytes < 100 * len(values) + 20_000
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6, 8, 17])
+@pytest.mark.parametrize("height", [1, 2, 3])
+def test_every_shape_of_image_is_covered_by_tiles(height, width):
+    """Also without any channel to read."""
+    for channels in (2, 0):
+        case = make(2, channels, (height, width), (3, 3), padding=1, n=40)
+        for found, exact in zip(sparse(case)[:2], products(case), strict=False):
+            np.testing.assert_allclose(found, exact, atol=1e-5)
+
+
 # Operands that do not fit
 
 GOOD = {
