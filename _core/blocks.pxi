@@ -18,6 +18,8 @@ import numpy as np
 
 from minisparse._core import allocator
 
+include "team.pxi"
+
 cdef extern from "wide.h" nogil:
     ctypedef float vf32
     ctypedef double vf64
