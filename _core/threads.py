@@ -5,9 +5,10 @@ that calls it. So variables are lent to it while the kernels are loaded: what th
 of the process. The number is set once more, which holds for this thread even where another package had loaded
 OpenMP before.
 
-Its idle threads spin for a while. GNU's do so for 300,000 rounds, tens of milliseconds, in which the threads of
-NumPy's BLAS wait for the same cores: a network that takes turns with both ran up to twenty times slower. They get
-2,000 rounds, enough for the time between two kernels. Which core a thread runs on, team.h settles.
+Idle threads spin for a while: GNU's OpenMP's for 300,000 rounds, tens of milliseconds, and those of NumPy's OpenBLAS
+for a tenth of a second, in which each keeps the other from the same cores. A network that takes turns with both ran
+up to twenty times slower. OpenMP's get 2,000 rounds, enough for the time between two kernels; OpenBLAS's about as
+long, if this package is imported before NumPy. Which core a thread runs on, team.h settles.
 """
 
 import ctypes
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 VARIABLE = "MINISPARSE_NUM_THREADS"
 SPINS = 2000
 """Rounds that an idle thread of GNU's OpenMP spins before it sleeps."""
+LOG_TICKS = 20
+"""Logarithm to base 2 of the processor's ticks that an idle thread of OpenBLAS spins."""
 
 
 def requested() -> int | None:
@@ -36,10 +39,12 @@ def requested() -> int | None:
 
 
 def variables(count: int | None) -> dict[str, str]:
-    """What OpenMP is to read, where the user has not said it."""
+    """What OpenMP and OpenBLAS are to read, where the user has not said it."""
     lent = {} if count is None else {"OMP_NUM_THREADS": str(count)}
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         lent["GOMP_SPINCOUNT"] = str(SPINS)
+    if "OPENBLAS_THREAD_TIMEOUT" not in os.environ:
+        lent["OPENBLAS_THREAD_TIMEOUT"] = str(LOG_TICKS)
     return lent
 
 

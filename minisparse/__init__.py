@@ -16,6 +16,7 @@ if not Path(__file__).with_name("_core").exists():
 
 __version__ = "0.1.0"
 
+from minisparse import _core  # noqa: F401 - before NumPy is loaded: _core/threads.py says why
 from minisparse.compressed import CompressedModel, compress
 from minisparse.cost import inference
 from minisparse.data import from_arrays, load

@@ -69,6 +69,23 @@ def test_workers_keep_off_the_processor_of_the_caller_who_stays_free():
     assert run(PLACES, MINISPARSE_NUM_THREADS="2").stdout.splitlines() == ["True", "[1]"]
 
 
+@compiled
+def test_threads_of_blas_are_told_to_sleep_soon_unless_the_user_says_otherwise():
+    code = """
+import os, sys
+sys.modules.pop("numpy", None)
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+sys.meta_path.insert(0, Watch())
+import minisparse
+print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+"""
+    assert run(code).stdout.split() == ["20", "None"]
+    assert run(code, OPENBLAS_THREAD_TIMEOUT="26").stdout.split() == ["26", "26"]
+
+
 @pytest.mark.parametrize("wrong", ["0", "-2", "two", "1.5", "²"])
 def test_a_wrong_number_is_refused_with_the_remedy(wrong):
     stopped = run("import minisparse", MINISPARSE_NUM_THREADS=wrong)
