@@ -14,6 +14,8 @@ ROUNDS = (3, 15)
 """Fewest and most samples a contestant."""
 SETTLE_S = 0.03
 """Pause before a sample on several threads, in seconds: idle threads of the contestant before spin a while."""
+WARM_S = 0.01
+"""Calls before such a sample that are not counted, in seconds: threads that slept have to find processors again."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def measure(
         # each round starts one further, so that nobody always follows the same one first
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             time.sleep(settle_s)
-            contestants[name].run()
+            _warm_up(contestants[name].run, WARM_S if settle_s else 0.0, clock)
             samples[name].append(_sample(contestants[name].run, repeats[name], clock))
     return {name: median(found) for name, found in samples.items()}
 
@@ -110,6 +112,14 @@ def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> int:
     while (seconds := count * _sample(run, count, clock)) < SAMPLE_S:
         count = max(2 * count, min(100 * count, int(SAMPLE_S / max(seconds / count, 1e-9))))
     return count
+
+
+def _warm_up(run: Callable[[], Any], seconds: float, clock: Callable[[], float]) -> None:
+    """At least one call."""
+    began = clock()
+    run()
+    while clock() - began < seconds:
+        run()
 
 
 def _sample(run: Callable[[], Any], count: int, clock: Callable[[], float]) -> float:
