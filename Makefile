@@ -16,7 +16,7 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2
 # a build of its own; the sanitizers' library has to be loaded before Python's
 SANITIZED := build/sanitize
 SANITIZER := LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc
-KERNEL_TESTS := tests/contracts $(wildcard $(patsubst _core/%.pyx,tests/test_%.py,$(wildcard _core/*.pyx)))
+KERNEL_TESTS := tests/contracts tests/test_codecs.py tests/test_golden.py $(wildcard $(patsubst _core/%.pyx,tests/test_%.py,$(wildcard _core/*.pyx)))
 
 .PHONY: help install demo test lint deep sanitize peers clean
 

@@ -12,3 +12,14 @@ static inline int trailing_zeros(uint64_t value) {
     return zeros;
 #endif
 }
+
+/* Number of bits without leading zeros; 0 for 0. */
+static inline int bit_length(uint64_t value) {
+#ifdef __GNUC__
+    return value ? 64 - __builtin_clzll(value) : 0;
+#else
+    int length = 0;
+    for (; value; value >>= 1) length++;
+    return length;
+#endif
+}

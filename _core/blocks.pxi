@@ -16,7 +16,7 @@ import os
 
 import numpy as np
 
-from minisparse._core import allocator
+from minisparse._core import reuse
 
 cdef extern from "wide.h" nogil:
     ctypedef float vf32
@@ -25,6 +25,8 @@ cdef extern from "wide.h" nogil:
     vf64 splat64(const void*, int64_t)
     float sum32(vf32)
     double sum64(vf64)
+    void transpose32(const char*, int64_t, char*, int64_t)
+    void transpose64(const char*, int64_t, char*, int64_t)
     void prefetch(const void*)
 
 ctypedef fused vector:
@@ -34,6 +36,7 @@ ctypedef fused vector:
 cdef enum:
     LINE = 64     # bytes of a vector
     PIXEL = 128   # bytes of a packed pixel
+    SLACK = 128   # bytes that may be read after the last one
     AHEAD = 8     # pixels fetched before they are copied
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient
@@ -65,7 +68,7 @@ cdef Image image_of(const floating[:, :, :, :] array) noexcept:
 cdef empty(shape, dtype):
     """An array whose first entry starts a cache line, so that no pixel of whole blocks touches three."""
     nbytes = math.prod(shape) * dtype.itemsize
-    memory = allocator.empty(nbytes + LINE)
+    memory = reuse.empty(nbytes + LINE)
     first = -memory.ctypes.data % LINE
     return memory[first:first + nbytes].view(dtype).reshape(shape)
 
@@ -109,18 +112,26 @@ cdef bands_of(y):
     return blocks, -(-y.shape[1] // (2 * bands)) * 2
 
 
-cdef parts_of(dy, x, entries, Plan plan, least=1):
-    """(rows of dy a task, tasks, partial sums of a gradient), from shapes only."""
-    row = x.shape[0] * plan.stride * plan.width * PIXEL
-    rows = min((BUDGET // max(row, 1) - plan.span) // plan.stride + 1, 1024 // dy.shape[2])
-    rows = min(dy.shape[1], max(least, rows))
-    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
-    return rows, tasks, max(1, min(tasks, PARTS, (1 << 24) // max(entries, 1)))
-
-
 cdef with_contiguous_batch(array):
     """The array, or a copy in which pixels of one image lie side by side."""
     return array if array.strides[3] == array.itemsize else np.ascontiguousarray(array)
+
+
+cdef inline int64_t lanes(const vector* _) noexcept nogil:
+    return 16 if vector is vf32 else 8
+
+
+cdef inline vector splat(const vector* _, const void* p, int64_t k) noexcept nogil:
+    """Entry k in every lane."""
+    if vector is vf32:
+        return splat32(p, k)
+    else:
+        return splat64(p, k)
+
+
+cdef inline vector zeros(const vector* _) noexcept nogil:
+    cdef double zero = 0
+    return splat(_, &zero, 0)
 
 
 cdef inline char* to_line(char* p) noexcept nogil:

@@ -1,11 +1,11 @@
 """Compiled twin of conv_ref.py, which is its specification.
 
 * no columns in memory: a block of the batch is packed (blocks.pxi) and a weight is an offset into it
-* three outputs at four pixels of a block, 24 vectors, are summed in registers over a chunk of taps whose
-  input stays near the processor
+* eight outputs at a pixel of a block, 16 vectors, are summed in registers; weights and packed input of a chunk
+  of channels stay in the near caches; taps outside the image are passed over, not multiplied by zero
 * the gradient of x is the same loop over the transposed weight, once for each residue of a pixel
   modulo the stride
-* the gradient of w takes four outputs by four taps at a time
+* the gradient of w takes eight taps by two vectors of outputs at a time, dy transposed for it
 * groups are the sparse kernel's, every entry kept
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
@@ -23,7 +23,10 @@ include "multiply.pxi"
 include "outer.pxi"
 
 cdef enum:
-    CHUNK = 1 << 18    # bytes of packed input under four pixels that stay near the processor
+    PANEL = 20 << 10    # bytes of weights in the nearest cache
+    CHUNK = 448 << 10   # bytes of packed input in the next
+    TURNED = 64         # pixels of dy transposed at a time
+    ENTRIES = 1 << 22   # of all partial sums of a gradient, about
 
 
 def convolve(w, x, stride, padding, groups):
@@ -36,8 +39,10 @@ def convolve(w, x, stride, padding, groups):
         return spconv.convolve(*_every_entry(w), x, w.shape[2], w.shape[3], stride, padding, groups)
     y = empty((len(w), *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
-    at = forward_offsets(w.shape[1:], x.shape, plan)
-    multiply(w.reshape(len(w), len(at)), at, x, y, plan)
+    at = forward_offsets(w.shape[1:], x.shape, plan).reshape(w.shape[1:])
+    places = np.arange(at.size).reshape(at.shape)
+    down, right = (np.arange(k) - padding for k in w.shape[2:])
+    multiply(w, places, at, at.size, len(w), down, right, x, y, plan)
     return y
 
 
@@ -61,9 +66,10 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
             down, right = (r + padding - u) // stride - plan.top, (q + padding - v) // stride - plan.left
             o = np.arange(len(w))[:, None, None]
             table = (down[:, None] * len(w) + o) * plan.width + right
-            part = w[:, :, u[:, None], v].swapaxes(0, 1)
-            at = offsets32(table, plan, dy.shape)
-            multiply(part.reshape(channels, len(at)), at, dy, dx[:, r::stride, q::stride], plan)
+            at = offsets32(table, plan, dy.shape).reshape(table.shape)
+            places = o * math.prod(w.shape[1:]) + u[:, None] * kernel[1] + v
+            multiply(w, places, at, kernel[0] * kernel[1], channels, down + plan.top, right + plan.left, dy,
+                     dx[:, r::stride, q::stride], plan)
     return dx
 
 
@@ -80,13 +86,10 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups)
         pattern, _ = _every_entry(np.broadcast_to(x.dtype.type(0), shape))
         return spconv.weight_gradient(pattern, dy, x, *kernel, stride, padding, groups).reshape(shape)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
-    at = forward_offsets(shape[1:], x.shape, plan)
-    rows, tasks, parts = parts_of(dy, x, len(dy) * len(at), plan)
-    partial = np.zeros((parts, *shape), dy.dtype)
-    if partial.size and dy.size:
-        _outer(at, with_contiguous_batch(dy), with_contiguous_batch(x), partial.reshape(parts, len(dy), -1), plan,
-               rows, tasks)
-    return partial.sum(axis=0) if parts > 1 else partial[0]
+    dw = np.zeros(shape, dy.dtype)
+    if dw.size and dy.size:
+        outer(dy, x, dw, stride, padding, plan)
+    return dw
 
 
 def _every_entry(w):
@@ -96,16 +99,67 @@ def _every_entry(w):
     return Pattern(indptr, indices, columns), w.reshape(-1)
 
 
-cdef multiply(w, at, x, y, Plan plan):
-    """y[o, a, b] = sum_k w[o, k] x[at[k] from (a, b)]."""
+cdef multiply(w, places, at, by_output, outputs, down, right, x, y, Plan plan):
+    """y[o, a, b] = sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; the k come as (channels, rows, columns)."""
     if not y.size:
         return
-    outputs, taps = w.shape
-    packed = np.zeros((-(-outputs // 3) * 3, taps), w.dtype)
-    packed[:outputs] = w
-    packed = np.ascontiguousarray(packed.reshape(len(packed) // 3, 3, taps).swapaxes(1, 2))
-    # taps run over channels before all else: a chunk of them is a band of channels, at least one
-    chunk = max(1, CHUNK // (max(plan.span, 1) * (4 + plan.width - y.shape[2]) * PIXEL))
-    chunk = max(1, min(taps, chunk * taps // max(x.shape[0], 1)))
+    if not at.size:
+        plan.span = 0  # nothing is read
+    chunk, step = near(len(at), at[:1].size * w.itemsize, y.shape[1], plan)
+    places, at = in_chunks(places, chunk), in_chunks(at, chunk)
+    panels = outputs // OUTPUTS * OUTPUTS
+    if panels < outputs:
+        panels += panel_width(outputs - panels)
+    packed = np.empty(panels * len(at), w.dtype)
+    if packed.size:
+        _pack_weights(np.ascontiguousarray(w).reshape(-1), places, by_output, outputs, packed)
     blocks, band = bands_of(y)
-    _multiply(at, packed, with_contiguous_batch(x), y, plan, blocks, band, chunk)
+    _multiply(at, down.astype(np.int32), right.astype(np.int32), chunk, packed, with_contiguous_batch(x), y, plan,
+              blocks, band, step)
+
+
+cdef near(channels, nbytes, height, Plan plan):
+    """(channels a chunk, output rows a step): so many that the weights of a panel and packed input stay near.
+
+    `nbytes` of weights are one output's from one channel.
+    """
+    row = plan.stride * plan.width * PIXEL
+    most = max(1, min(PANEL // (OUTPUTS * max(nbytes, 1)), CHUNK // (max(plan.span, 1) * row)))
+    chunk = -(-channels // max(1, -(-channels // most)))
+    step = (CHUNK // (max(chunk, 1) * row) - plan.span) // plan.stride + 1
+    return max(1, chunk), max(1, min(step, height))
+
+
+cdef in_chunks(table, chunk):
+    """(channels, rows, columns) -> the same in the order (chunk of channels, row, column, channel)."""
+    parts = [table[c:c + chunk].transpose(1, 2, 0).reshape(-1) for c in range(0, len(table), chunk)]
+    return np.concatenate(parts or [table.reshape(-1)])
+
+
+cdef outer(dy, x, dw, stride, padding, Plan plan):
+    """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n]."""
+    at = forward_offsets(dw.shape[1:], x.shape, plan).reshape(dw.shape[1:])
+    places = in_chunks(np.arange(at.size).reshape(at.shape), TILE)
+    tiles = -(-at.size // TILE)
+    # the last one stands in for those of the last tile that are not there
+    order = places[np.minimum(np.arange(tiles * TILE), at.size - 1)].reshape(tiles, TILE)
+    panels, size = -(-len(dy) * dy.itemsize // PIXEL), tiles * TILE * PIXEL // dy.itemsize
+    rows = max(1, min(TURNED // dy.shape[2], dy.shape[1]))
+    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
+    parts = max(1, min(tasks, PARTS, ENTRIES // (panels * size)))
+    groups = min(panels, -(-2 * (os.cpu_count() or 1) // parts))  # results do not depend on them
+    partial = np.empty((parts, panels, size), dy.dtype)
+    _outer(at.reshape(-1)[order], fields(order, dw.shape[1:], x, dy, stride, padding), with_contiguous_batch(dy),
+           with_contiguous_batch(x), partial, plan, rows, tasks, groups)
+    _collect(partial, places, dw.reshape(len(dw), -1))
+
+
+cdef fields(order, shape, x, dy, stride, padding):
+    """(tiles, 4): the output rows [top, bottom) and columns [left, right) that meet the image through a tile's taps."""
+    found = []
+    for axis in 1, 2:
+        tap = np.unravel_index(order, shape)[axis] - padding
+        begin = np.clip(-(tap.max(axis=1) // stride), 0, dy.shape[axis])
+        end = np.clip((x.shape[axis] - 1 - tap.min(axis=1)) // stride + 1, begin, dy.shape[axis])
+        found += begin, end
+    return np.stack(found, axis=1)

@@ -110,11 +110,3 @@ def _sort(const int64_t[::1] bins, int64_t count):
             to[place[bins[k] + 1]] = k
             place[bins[k] + 1] += 1
     return starts[:count + 1], order
-
-
-cdef inline vector splat(const void* values, int64_t k, vector like) noexcept nogil:
-    """Entry k in every lane."""
-    if vector is vf32:
-        return splat32(values, k)
-    else:
-        return splat64(values, k)

@@ -89,28 +89,22 @@ cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entri
     They go on from `sums` (4, 2) unless these entries are the first, and to the target with the last.
     """
     cdef const char* p
-
     cdef vector w, a0, a1, b0, b1, c0, c1, d0, d1
     cdef int64_t k
-    cdef double zero = 0
     if not first:
         a0, a1, b0, b1, c0, c1, d0, d1 = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]
     else:
-        if vector is vf32:
-            a0 = splat32(&zero, 0)
-        else:
-            a0 = splat64(&zero, 0)
-        a1 = b0 = b1 = c0 = c1 = d0 = d1 = a0
+        a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = zeros(x)
     # entries that only the lower two pixels meet
     for k in range(starts[lower.begin], starts[min(lower.end, upper.begin)]):
-        w = splat(entries.values, k, a0)
+        w = splat(x, entries.values, k)
         p = <const char*>x + entries.at[k] + down
         c0 = c0 + w * (<const vector*>p)[0]
         c1 = c1 + w * (<const vector*>p)[1]
         d0 = d0 + w * (<const vector*>(p + right))[0]
         d1 = d1 + w * (<const vector*>(p + right))[1]
     for k in range(starts[max(lower.begin, upper.begin)], starts[min(lower.end, upper.end)]):
-        w = splat(entries.values, k, a0)
+        w = splat(x, entries.values, k)
         p = <const char*>x + entries.at[k]
         a0 = a0 + w * (<const vector*>p)[0]
         a1 = a1 + w * (<const vector*>p)[1]
@@ -123,7 +117,7 @@ cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entri
         d1 = d1 + w * (<const vector*>(p + right))[1]
     # and only the upper two
     for k in range(starts[max(lower.end, upper.begin)], starts[upper.end]):
-        w = splat(entries.values, k, a0)
+        w = splat(x, entries.values, k)
         p = <const char*>x + entries.at[k]
         a0 = a0 + w * (<const vector*>p)[0]
         a1 = a1 + w * (<const vector*>p)[1]

@@ -1,201 +1,245 @@
 # y[o, a, b] = sum over k of w[o, k] x[at[k] from (a, b)]: for conv.pyx.
 
-def _multiply(const int32_t[::1] at, const floating[:, :, ::1] w, const floating[:, :, :, :] x,
-              floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band, int64_t chunk):
+cdef enum:
+    SUMS = 16    # vectors in registers
+    OUTPUTS = 8  # of a panel of weights: an entry k of all of them lies side by side
+
+
+cdef struct Taps:  # the k, in the order (chunk of channels, u, v, channel)
+    const int32_t* at
+    const int32_t* down   # from the place of an output pixel, in pixels: what stands outside the image is passed over
+    const int32_t* right
+    int64_t rows, columns, channels, chunk
+
+
+cdef struct Range:
+    int64_t begin, end
+
+
+def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1] right, int64_t chunk,
+              const floating[::1] w, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t blocks,
+              int64_t band, int64_t step):
     cdef Image source = image_of(x), target = image_of(y)
-    cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0, taps = at.shape[0]
-    cdef int64_t size = ((band - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    cdef const int32_t* offsets = &at[0] if taps else NULL
-    cdef const floating* weights = &w[0, 0, 0] if taps else NULL
+    cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
+    cdef int64_t size = ((step - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
+    cdef int64_t sums = LINE * SUMS
+    if chunk < source.channels:
+        sums *= (target.channels + OUTPUTS - 1) // OUTPUTS * step * (target.width + 1)
+    cdef const floating* weights = &w[0] if w.shape[0] else NULL
     cdef char* memory = NULL
+    cdef Taps taps
+    taps.rows, taps.columns, taps.channels, taps.chunk = down.shape[0], right.shape[0], source.channels, chunk
+    taps.at = &at[0] if at.shape[0] else NULL
+    taps.down = &down[0] if taps.rows else NULL
+    taps.right = &right[0] if taps.columns else NULL
+    cdef Taps* t = &taps
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
-    # the tables of offsets name pixels of the packed rows only; w has a row for each three outputs
+    # the tables of offsets name pixels of the packed rows only; w has whole panels
     with nogil, parallel():
-        memory = <char*>malloc(size + LINE)
+        memory = <char*>malloc(sums + size + SLACK + LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
             elif floating is float:
-                multiply_band(<vf32*>to_line(memory), offsets, weights, taps, chunk, from_, to, p,
-                              task // bands * PIXEL, task % bands * band,
-                              min(task % bands * band + band, to.height))
+                multiply_band(<vf32*>(to_line(memory) + sums), t, weights, from_, to, p, step, task // bands * PIXEL,
+                              task % bands * band, min(task % bands * band + band, to.height),
+                              <vf32*>to_line(memory))
             else:
-                multiply_band(<vf64*>to_line(memory), offsets, weights, taps, chunk, from_, to, p,
-                              task // bands * PIXEL, task % bands * band,
-                              min(task % bands * band + band, to.height))
+                multiply_band(<vf64*>(to_line(memory) + sums), t, weights, from_, to, p, step, task // bands * PIXEL,
+                              task % bands * band, min(task % bands * band + band, to.height),
+                              <vf64*>to_line(memory))
         free(memory)
     if failed:
         raise MemoryError("no memory for a packed block of the batch")
 
 
-cdef void multiply_band(vector* packed, const int32_t* at, const void* w, int64_t taps, int64_t chunk, Image* x,
-                        Image* y, Plan* plan, int64_t first, int64_t begin, int64_t end) noexcept nogil:
-    """Output rows begin to end - 1 of the block that starts at byte `first` of each pixel."""
-    cdef int64_t a, b, k, filled = 0, nbytes = min(PIXEL, y.nbytes - first), row = row_bytes(x, plan)
-    cdef const vector* at_row
-    for a in range(begin, end):
-        while filled < (a - begin) * plan.stride + plan.span:
-            pack_row(<char*>packed + filled * row, x, begin * plan.stride + plan.top + filled, plan, first, nbytes)
-            filled += 1
-        at_row = <const vector*>(<char*>packed + (a - begin) * plan.stride * row)
-        b = 0
-        while b < y.width:
-            k = 0
-            while k < max(taps, 1):
-                multiply_chunk(at_row + 2 * b, at, w, taps, k, min(taps, k + chunk), y,
-                               y.data + a * y.by_row + b * y.by_pixel + first, min(4, y.width - b), nbytes)
-                k += chunk
-            b += 4
+cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Image* y, Plan* plan, int64_t step,
+                        int64_t first, int64_t begin, int64_t end, vector* sums) noexcept nogil:
+    """Output rows begin to end - 1, `step` at a time, of the block that starts at byte `first` of each pixel."""
+    cdef int64_t i, last, kept = 0, nbytes = min(PIXEL, y.nbytes - first), row = row_bytes(x, plan)
+    cdef char* rows = <char*>packed
+    while begin < end:
+        last = min(begin + step, end)
+        for i in range(kept, (last - begin - 1) * plan.stride + plan.span):
+            if i % plan.stride < plan.span:
+                pack_row(rows + i * row, x, begin * plan.stride + plan.top + i, plan, first, nbytes)
+        multiply_rows(packed, taps, w, x, y, plan, row, first, nbytes, begin, last, sums)
+        kept = max(0, plan.span - plan.stride)  # of the rows that the next step meets
+        memmove(rows, rows + (last - begin) * plan.stride * row, kept * row)
+        begin = last
 
 
-cdef void multiply_chunk(const vector* x, const int32_t* at, const void* w, int64_t taps, int64_t begin, int64_t end,
-                         Image* y, char* target, int64_t pixels, int64_t nbytes) noexcept nogil:
-    """Taps begin to end - 1 of all outputs, at up to four pixels."""
-    cdef vector[24] sums
-    cdef const char* weights
-    cdef char* place
-    cdef int64_t o, i, j
-    for o in range(0, y.channels, 3):
-        memset(sums, 0, 24 * LINE)
-        for i in range(min(3, y.channels - o)):
-            place = target + (o + i) * y.by_channel
-            if begin:
-                for j in range(pixels):
-                    memcpy(&sums[8 * i + 2 * j], place + j * y.by_pixel, nbytes)
-        weights = <const char*>w + (o * taps + 3 * begin) * (LINE // lanes(sums))
-        if pixels == 4:
-            three_by_four(x, at + begin, weights, end - begin, sums)
+cdef void multiply_rows(const vector* packed, Taps* taps, const void* w, Image* x, Image* y, Plan* plan, int64_t row,
+                        int64_t first, int64_t nbytes, int64_t begin, int64_t end, vector* sums) noexcept nogil:
+    """A chunk of channels after the other; in one, a panel of weights stays near while it meets all pixels."""
+    cdef int64_t a, i, j, c, o, k, size = taps.rows * taps.columns
+    cdef int64_t chunks = max(1, (taps.channels + taps.chunk - 1) // taps.chunk)
+    cdef vector* slot
+    cdef const char* panel
+    cdef Taps part = taps[0]
+    for i in range(chunks):
+        c = i * taps.chunk
+        part.channels = min(taps.chunk, taps.channels - c)
+        part.at = taps.at + c * size
+        for j in range((y.channels + OUTPUTS - 1) // OUTPUTS):
+            o = j * OUTPUTS
+            k = o * taps.channels + panel_width(y.channels - o) * c
+            panel = <const char*>w + k * size * (LINE // lanes(packed))
+            for a in range(begin, end):
+                slot = sums + (j * (end - begin) + a - begin) * (y.width + 1) * SUMS if chunks > 1 else sums
+                multiply_row(<const vector*>(<const char*>packed + (a - begin) * plan.stride * row), &part, panel,
+                             inside(taps.down, taps.rows, a * plan.stride, x.height), x.width, plan.stride, slot,
+                             i == 0, i == chunks - 1, y, y.data + o * y.by_channel + a * y.by_row + first,
+                             y.channels - o, nbytes)
+
+
+cdef inline int64_t panel_width(int64_t outputs) noexcept nogil:
+    """Outputs of a panel of weights when so many are left: eight, or the last four."""
+    return OUTPUTS if outputs > OUTPUTS // 2 else OUTPUTS // 2
+
+
+cdef inline Range inside(const int32_t* offsets, int64_t count, int64_t place, int64_t size) noexcept nogil:
+    """Which offsets from a place lie in [0, size); they are in order."""
+    cdef Range found
+    found.begin = 0
+    while found.begin < count and not 0 <= place + offsets[found.begin] < size:
+        found.begin += 1
+    found.end = found.begin
+    while found.end < count and 0 <= place + offsets[found.end] < size:
+        found.end += 1
+    return found
+
+
+cdef void multiply_row(const vector* x, Taps* taps, const char* panel, Range u, int64_t width, int64_t stride,
+                       vector* sums, bint zeroth, bint last, Image* y, char* target, int64_t outputs,
+                       int64_t nbytes) noexcept nogil:
+    """Adds the taps of a chunk to a row of up to eight outputs, eight at a pixel or four at two.
+
+    Sums wait in memory of their own between chunks: the target's pixels share few sets of a cache.
+    """
+    cdef int64_t b, i, j, k, times, count, step = taps.columns * taps.channels
+    cdef int64_t wide = panel_width(outputs), pixels = OUTPUTS // wide
+    cdef Range v, w
+    b = 0
+    while b < y.width:
+        v = inside(taps.right, taps.columns, b * stride, width)
+        w = inside(taps.right, taps.columns, (b + pixels - 1) * stride, width)
+        v.begin, v.end = min(v.begin, w.begin), max(v.end, w.end)
+        k = u.begin * step + v.begin * taps.channels
+        count, times = (v.end - v.begin) * taps.channels, u.end - u.begin
+        if count == step:
+            count, times = count * times, 1
+        if zeroth:
+            memset(sums, 0, SUMS * LINE)
+        if pixels == 1:
+            eight_by_one(x + 2 * b, taps.at + k, panel + k * wide * (LINE // lanes(x)), times, count, step, sums)
         else:
-            for j in range(pixels):
-                three_by_one(x + 2 * j, at + begin, weights, end - begin, &sums[2 * j])
-        for i in range(min(3, y.channels - o)):
-            place = target + (o + i) * y.by_channel
-            for j in range(pixels):
-                put(place + j * y.by_pixel, sums[8 * i + 2 * j], sums[8 * i + 2 * j + 1], nbytes)
+            four_by_two(x + 2 * b, taps.at + k, panel + k * wide * (LINE // lanes(x)), times, count, step, sums)
+        if last:
+            for i in range(min(outputs, wide)):
+                for j in range(min(pixels, y.width - b)):
+                    put(target + i * y.by_channel + j * y.by_pixel, sums[2 * (pixels * i + j)],
+                        sums[2 * (pixels * i + j) + 1], nbytes)
+        if not (zeroth and last):
+            sums += SUMS
+        target += pixels * y.by_pixel
+        b += pixels
 
 
-cdef inline int64_t lanes(const vector* _) noexcept nogil:
-    return 16 if vector is vf32 else 8
-
-
-cdef void three_by_four(const vector* x, const int32_t* at, const void* w, int64_t taps, vector* sums) noexcept nogil:
-    """Adds three outputs at four pixels, all in registers, to `sums` (3, 4, 2)."""
+cdef void eight_by_one(const vector* x, const int32_t* at, const char* w, int64_t times, int64_t count, int64_t step,
+                       vector* sums) noexcept nogil:
+    """Adds eight outputs at one pixel, all in registers, to `sums` (8, 2): `count` taps in each of `times` rows."""
     cdef const vector* p
-    cdef vector v, r, s, t
-    cdef vector a0, a1, a2, a3, a4, a5, a6, a7
-    cdef int64_t k
-    cdef vector b0, b1, b2, b3, b4, b5, b6, b7
-    cdef vector c0, c1, c2, c3, c4, c5, c6, c7
-    a0 = sums[0]
-    a1 = sums[1]
-    a2 = sums[2]
-    a3 = sums[3]
-    a4 = sums[4]
-    a5 = sums[5]
-    a6 = sums[6]
-    a7 = sums[7]
-    b0 = sums[8]
-    b1 = sums[9]
-    b2 = sums[10]
-    b3 = sums[11]
-    b4 = sums[12]
-    b5 = sums[13]
-    b6 = sums[14]
-    b7 = sums[15]
-    c0 = sums[16]
-    c1 = sums[17]
-    c2 = sums[18]
-    c3 = sums[19]
-    c4 = sums[20]
-    c5 = sums[21]
-    c6 = sums[22]
-    c7 = sums[23]
-    for k in range(taps):
-        if vector is vf32:
-            r, s, t = splat32(w, 3 * k), splat32(w, 3 * k + 1), splat32(w, 3 * k + 2)
-        else:
-            r, s, t = splat64(w, 3 * k), splat64(w, 3 * k + 1), splat64(w, 3 * k + 2)
-        p = <const vector*>(<const char*>x + at[k])
-        v = p[0]
-        a0 = a0 + r * v
-        b0 = b0 + s * v
-        c0 = c0 + t * v
-        v = p[1]
-        a1 = a1 + r * v
-        b1 = b1 + s * v
-        c1 = c1 + t * v
-        v = p[2]
-        a2 = a2 + r * v
-        b2 = b2 + s * v
-        c2 = c2 + t * v
-        v = p[3]
-        a3 = a3 + r * v
-        b3 = b3 + s * v
-        c3 = c3 + t * v
-        v = p[4]
-        a4 = a4 + r * v
-        b4 = b4 + s * v
-        c4 = c4 + t * v
-        v = p[5]
-        a5 = a5 + r * v
-        b5 = b5 + s * v
-        c5 = c5 + t * v
-        v = p[6]
-        a6 = a6 + r * v
-        b6 = b6 + s * v
-        c6 = c6 + t * v
-        v = p[7]
-        a7 = a7 + r * v
-        b7 = b7 + s * v
-        c7 = c7 + t * v
-    sums[0] = a0
-    sums[1] = a1
-    sums[2] = a2
-    sums[3] = a3
-    sums[4] = a4
-    sums[5] = a5
-    sums[6] = a6
-    sums[7] = a7
-    sums[8] = b0
-    sums[9] = b1
-    sums[10] = b2
-    sums[11] = b3
-    sums[12] = b4
-    sums[13] = b5
-    sums[14] = b6
-    sums[15] = b7
-    sums[16] = c0
-    sums[17] = c1
-    sums[18] = c2
-    sums[19] = c3
-    sums[20] = c4
-    sums[21] = c5
-    sums[22] = c6
-    sums[23] = c7
+    cdef vector v, r, s
+    cdef vector a0 = sums[0], b0 = sums[2], c0 = sums[4], d0 = sums[6]
+    cdef vector e0 = sums[8], f0 = sums[10], g0 = sums[12], h0 = sums[14]
+    cdef vector a1 = sums[1], b1 = sums[3], c1 = sums[5], d1 = sums[7]
+    cdef vector e1 = sums[9], f1 = sums[11], g1 = sums[13], h1 = sums[15]
+    cdef int64_t k, _
+    for _ in range(times):
+        for k in range(count):
+            p = <const vector*>(<const char*>x + at[k])
+            r, s = p[0], p[1]
+            v = splat(x, w, 8 * k)
+            a0 = a0 + v * r
+            a1 = a1 + v * s
+            v = splat(x, w, 8 * k + 1)
+            b0 = b0 + v * r
+            b1 = b1 + v * s
+            v = splat(x, w, 8 * k + 2)
+            c0 = c0 + v * r
+            c1 = c1 + v * s
+            v = splat(x, w, 8 * k + 3)
+            d0 = d0 + v * r
+            d1 = d1 + v * s
+            v = splat(x, w, 8 * k + 4)
+            e0 = e0 + v * r
+            e1 = e1 + v * s
+            v = splat(x, w, 8 * k + 5)
+            f0 = f0 + v * r
+            f1 = f1 + v * s
+            v = splat(x, w, 8 * k + 6)
+            g0 = g0 + v * r
+            g1 = g1 + v * s
+            v = splat(x, w, 8 * k + 7)
+            h0 = h0 + v * r
+            h1 = h1 + v * s
+        at += step
+        w += 8 * step * (LINE // lanes(x))
+    sums[0], sums[2], sums[4], sums[6], sums[8], sums[10], sums[12], sums[14] = a0, b0, c0, d0, e0, f0, g0, h0
+    sums[1], sums[3], sums[5], sums[7], sums[9], sums[11], sums[13], sums[15] = a1, b1, c1, d1, e1, f1, g1, h1
 
 
-cdef void three_by_one(const vector* x, const int32_t* at, const void* w, int64_t taps, vector* sums) noexcept nogil:
-    """Adds three outputs at one pixel to `sums` (3, 4, 2)."""
+cdef void four_by_two(const vector* x, const int32_t* at, const char* w, int64_t times, int64_t count, int64_t step,
+                      vector* sums) noexcept nogil:
+    """Four outputs at two pixels, to `sums` (4, 2, 2)."""
     cdef const vector* p
-    cdef vector r, s, t, a0 = sums[0], a1 = sums[1], b0 = sums[8], b1 = sums[9], c0 = sums[16], c1 = sums[17]
-    cdef int64_t k
-    for k in range(taps):
-        if vector is vf32:
-            r, s, t = splat32(w, 3 * k), splat32(w, 3 * k + 1), splat32(w, 3 * k + 2)
-        else:
-            r, s, t = splat64(w, 3 * k), splat64(w, 3 * k + 1), splat64(w, 3 * k + 2)
-        p = <const vector*>(<const char*>x + at[k])
-        a0 = a0 + r * p[0]
-        a1 = a1 + r * p[1]
-        b0 = b0 + s * p[0]
-        b1 = b1 + s * p[1]
-        c0 = c0 + t * p[0]
-        c1 = c1 + t * p[1]
-    sums[0] = a0
-    sums[1] = a1
-    sums[8] = b0
-    sums[9] = b1
-    sums[16] = c0
-    sums[17] = c1
+    cdef vector v, a, b, c, d
+    cdef vector a0 = sums[0], b0 = sums[1], c0 = sums[2], d0 = sums[3]
+    cdef vector a1 = sums[4], b1 = sums[5], c1 = sums[6], d1 = sums[7]
+    cdef vector a2 = sums[8], b2 = sums[9], c2 = sums[10], d2 = sums[11]
+    cdef vector a3 = sums[12], b3 = sums[13], c3 = sums[14], d3 = sums[15]
+    cdef int64_t k, _
+    for _ in range(times):
+        for k in range(count):
+            p = <const vector*>(<const char*>x + at[k])
+            a, b, c, d = p[0], p[1], p[2], p[3]
+            v = splat(x, w, 4 * k)
+            a0 = a0 + v * a
+            b0 = b0 + v * b
+            c0 = c0 + v * c
+            d0 = d0 + v * d
+            v = splat(x, w, 4 * k + 1)
+            a1 = a1 + v * a
+            b1 = b1 + v * b
+            c1 = c1 + v * c
+            d1 = d1 + v * d
+            v = splat(x, w, 4 * k + 2)
+            a2 = a2 + v * a
+            b2 = b2 + v * b
+            c2 = c2 + v * c
+            d2 = d2 + v * d
+            v = splat(x, w, 4 * k + 3)
+            a3 = a3 + v * a
+            b3 = b3 + v * b
+            c3 = c3 + v * c
+            d3 = d3 + v * d
+        at += step
+        w += 4 * step * (LINE // lanes(x))
+    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a0, b0, c0, d0, a1, b1, c1, d1
+    sums[8], sums[9], sums[10], sums[11], sums[12], sums[13], sums[14], sums[15] = a2, b2, c2, d2, a3, b3, c3, d3
+
+
+def _pack_weights(const floating[::1] w, const int64_t[::1] places, int64_t by_output, int64_t outputs,
+                  floating[::1] packed):
+    """packed[panel, k, o] = w[by_output o + places[k]], zero for outputs that are not there."""
+    cdef int64_t panel, i, k, o, wide, taps = places.shape[0]
+    # places are those of output 0 in w, panels end where packed does
+    for panel in prange((outputs + OUTPUTS - 1) // OUTPUTS, schedule="static", nogil=True):
+        o = panel * OUTPUTS
+        wide = panel_width(outputs - o)
+        for k in range(taps):
+            for i in range(wide):
+                packed[o * taps + wide * k + i] = w[(o + i) * by_output + places[k]] if o + i < outputs else 0

@@ -17,6 +17,9 @@ import numpy as np
 from minisparse._core import norm_ref as twin
 from minisparse._core.relu_ref import check_gradient
 
+cdef extern from "team.h" nogil:
+    int team(int worthwhile)
+
 cdef enum:
     LANES = 16
     SMALL = 32768  # numbers that are not worth a second thread
@@ -37,7 +40,7 @@ def moments(x):
 cdef void find_moments(const floating[:, ::1] x, double[::1] mean, double[::1] var):
     cdef int64_t c, n = x.shape[1]
     # n >= 1, and every vector has one entry a row of x: check_rows and check_columns; so in all that follows
-    for c in prange(x.shape[0], nogil=True, schedule="static", use_threads_if=x.shape[0] * n > SMALL):
+    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         mean[c] = sum_of(&x[c, 0], n) / n
         var[c] = sum_of_squares(&x[c, 0], n, mean[c]) / n
 
@@ -99,7 +102,7 @@ def _vectors(x, *vectors):
 
 cdef void scale_and_shift(const floating[:, ::1] x, const floating[:, ::1] vectors, floating[:, ::1] y):
     cdef int64_t c, n = x.shape[1]
-    for c in prange(x.shape[0], nogil=True, schedule="static", use_threads_if=x.shape[0] * n > SMALL):
+    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         normalise_row(&x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], &y[c, 0])
 
 
@@ -128,7 +131,7 @@ def slopes(dy, x, mean, inverse):
 cdef void find_slopes(const floating[:, ::1] dy, const floating[:, ::1] x, const floating[:, ::1] vectors,
                       double[::1] dgain, double[::1] dbias):
     cdef int64_t c, n = x.shape[1]
-    for c in prange(x.shape[0], nogil=True, schedule="static", use_threads_if=x.shape[0] * n > SMALL):
+    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         dbias[c] = sum_of(&dy[c, 0], n)
         dgain[c] = sum_of_products(&dy[c, 0], &x[c, 0], n, vectors[0, c], vectors[1, c])
 
@@ -165,7 +168,7 @@ def backward(dy, x, mean, inverse, gain, dgain, dbias):
 cdef void pull_back(const floating[:, ::1] dy, const floating[:, ::1] x, const floating[:, ::1] vectors,
                     floating[:, ::1] dx):
     cdef int64_t c, n = x.shape[1]
-    for c in prange(x.shape[0], nogil=True, schedule="static", use_threads_if=x.shape[0] * n > SMALL):
+    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         pull_back_row(&dy[c, 0], &x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c],
                       vectors[4, c], &dx[c, 0])
 

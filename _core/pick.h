@@ -7,6 +7,9 @@
 
 #include "vec.h"
 
+/* Nothing here is called from elsewhere, so that how vectors are passed does not matter. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 typedef float vf32x4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double vf64x4 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef double vf64x2 __attribute__((vector_size(16), aligned(8), may_alias));

@@ -14,6 +14,12 @@ import numpy as np
 
 from minisparse._core import pool_ref as twin
 
+cdef extern from "team.h" nogil:
+    int team(int worthwhile)
+
+cdef enum:
+    SMALL = 8192  # results that are not worth a second thread
+
 
 def maximum(x, kernel, stride):
     kernel, stride, height, width = twin.check_window(x, kernel, stride)
@@ -21,18 +27,19 @@ def maximum(x, kernel, stride):
         return twin.maximum(x, kernel, stride)
     y = np.empty((len(x), height, width, x.shape[3]), x.dtype)
     winner = np.empty(y.shape, np.int32)
+    threads = team(y.size > SMALL)
     if x.dtype == np.float32:
-        take_largest[float](np.ascontiguousarray(x), kernel, stride, y, winner)
+        take_largest[float](np.ascontiguousarray(x), kernel, stride, y, winner, threads)
     else:
-        take_largest[double](np.ascontiguousarray(x), kernel, stride, y, winner)
+        take_largest[double](np.ascontiguousarray(x), kernel, stride, y, winner, threads)
     return y, winner
 
 
 cdef void take_largest(const floating[:, :, :, ::1] x, int64_t kernel, int64_t stride, floating[:, :, :, ::1] y,
-                       int32_t[:, :, :, ::1] winner):
+                       int32_t[:, :, :, ::1] winner, int threads):
     cdef int64_t c
     if y.shape[3]:
-        for c in prange(y.shape[0], nogil=True, schedule="static"):
+        for c in prange(y.shape[0], nogil=True, schedule="static", num_threads=threads):
             largest_of_channel(c, x, kernel, stride, y, winner)
 
 
@@ -66,19 +73,19 @@ def maximum_backward(dy, winner, kernel, stride, height, width):
     if dy.dtype.kind == "c":
         return twin.maximum_backward(dy, winner, kernel, stride, height, width)
     dx = np.zeros((len(dy), height, width, dy.shape[3]), dy.dtype)
-    winner = np.ascontiguousarray(winner)
+    winner, threads = np.ascontiguousarray(winner), team(dy.size > SMALL)
     if dy.dtype == np.float32:
-        pull_back[float](np.ascontiguousarray(dy), winner, kernel, stride, dx)
+        pull_back[float](np.ascontiguousarray(dy), winner, kernel, stride, dx, threads)
     else:
-        pull_back[double](np.ascontiguousarray(dy), winner, kernel, stride, dx)
+        pull_back[double](np.ascontiguousarray(dy), winner, kernel, stride, dx, threads)
     return dx
 
 
 cdef void pull_back(const floating[:, :, :, ::1] dy, const int32_t[:, :, :, ::1] winner, int64_t kernel,
-                    int64_t stride, floating[:, :, :, ::1] dx):
+                    int64_t stride, floating[:, :, :, ::1] dx, int threads):
     cdef int64_t c
     if dy.shape[3]:
-        for c in prange(dy.shape[0], nogil=True, schedule="static"):
+        for c in prange(dy.shape[0], nogil=True, schedule="static", num_threads=threads):
             pull_back_channel(c, dy, winner, kernel, stride, dx)
 
 

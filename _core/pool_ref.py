@@ -1,4 +1,6 @@
-"""Largest pixel of each window: x (C, H, W, N) -> y (C, Ho, Wo, N), Ho = floor((H - k) / s) + 1.
+"""Largest pixel of each window, and its gradient.
+
+x is (C, H, W, N), y (C, Ho, Wo, N) with Ho = floor((H - k) / s) + 1:
 
     y[c, i, j] = max x[c, s i + u, s j + v],   0 <= u, v < k                   (1)
     winner[c, i, j] = k u + v of the pixel that y is: the first of equal ones, the last NaN if there is one

@@ -19,11 +19,15 @@ cdef extern from "stream.h" nogil:
     void put(void *to, const void *block, int64_t nbytes, bint streamed)
     void fence()
 
+cdef extern from "team.h" nogil:
+    int team(int worthwhile)
+
 from minisparse._core.quant_ref import check_codebook, check_gradient, check_index, check_out, check_quantiser
 
 cdef enum:
     LANES = 16
     CHUNK = 65536
+    SMALL = 4096  # values whose levels are not worth a second thread to find
     BLOCK = 512  # terms in a thread's own memory; a multiple of LANES
     STREAMED = 1 << 25  # bytes of a result which caches do not hold until it is read
 
@@ -51,7 +55,7 @@ cdef void forward(const floating[::1] x, floating step, floating low, floating h
                   bint streamed):
     cdef int64_t chunk, n = x.shape[0]
     # the chunks part [0, n) = [0, len(q)); so in `backward`
-    for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static"):
+    for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", num_threads=team(n > CHUNK)):
         forward_chunk(&x[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), step, low, high, &q[chunk * CHUNK], streamed)
 
 
@@ -100,7 +104,7 @@ def fake_quantise_backward(dy, x, step, low, high, out=None):
 cdef void backward(const floating[::1] dy, const floating[::1] x, floating step, floating low, floating high,
                    floating[::1] dx, double[::1] sums, bint streamed):
     cdef int64_t chunk, n = x.shape[0]
-    for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static"):
+    for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", num_threads=team(n > CHUNK)):
         sums[chunk] = backward_chunk(&dy[chunk * CHUNK], &x[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK),
                                      step, low, high, &dx[chunk * CHUNK], streamed)
 
@@ -162,7 +166,7 @@ def assign(x, codebook):
 
 cdef void search(const floating[::1] x, const double[::1] border, uint32_t[::1] index):
     cdef int64_t i
-    for i in prange(x.shape[0], nogil=True, schedule="static"):
+    for i in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] > SMALL)):
         index[i] = borders_below(x[i], &border[0], border.shape[0])
 
 

@@ -3,16 +3,19 @@
 * a tile of W is regenerated into the first cache, tracked entries laid over, used for the whole batch, and forgotten
 * sixteen vector accumulators: four rows of the result times four vectors of the batch
 * threads own blocks of rows of the result: rows of W, or columns of W for the transpose
+* gradient: the same accumulators, four rows of dy times four vectors of x^T
+* candidates: scores of part of a row are compared 64 at a time, and only where one of them passes one by one
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange, threadid
-from libc.math cimport sqrt
+from libc.math cimport fabs, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 import numpy as np
 
-from minisparse._core.regen_ref import KINDS, check
+from minisparse._core.regen_ref import KINDS, check, check_tile
 from minisparse._core.rng_ref import _mixed_halves
 from minisparse._core.spmm_ref import check_operand
 
@@ -26,6 +29,8 @@ cdef extern from "vec.h":
         VECTOR_BYTES
     vf32 splat_vf32(const void *values, int64_t k) nogil
     vf64 splat_vf64(const void *values, int64_t k) nogil
+    vf32 held_vf32(vf32 x) nogil
+    vf64 held_vf64(vf64 x) nogil
     const vf32 zero_vf32
     const vf64 zero_vf64
 
@@ -43,6 +48,15 @@ ctypedef fused scalar:
 cdef enum:
     CONSTANT = 0
     UNIFORM = 1
+    PART = 512         # columns of a gradient, or scores of a row, at a time
+    DOWN = 64          # rows of a gradient at a time, a multiple of four
+    DEEP = 256         # terms of its sums at a time
+    GROUP = 64         # scores compared at once
+    TASK = 1 << 14     # scores of a thread's rows at a time, at least
+    SMALL = 64         # terms of the sums of as many parts of a gradient that one thread does sooner
+
+
+include "regen_micro.pxi"
 
 
 cdef struct Weight:
@@ -73,18 +87,76 @@ def rmatmul(kind, key, scale, factor, pattern, values, dy):
     return product(kind, key, scale, factor, pattern, values, dy, True)
 
 
-cdef product(kind, key, double scale, factor, pattern, values, x, bint transposed):
+def gradient(dy, x):
+    check_operand("dy", dy, dy.dtype)
+    check_operand("x", x, dy.dtype, None, dy.shape[1])
+    cdef int64_t itemsize = dy.itemsize, lanes = VECTOR_BYTES // itemsize, n = dy.shape[1], i
+    cdef int64_t rows = (len(dy) + 3) // 4 * 4, columns = max(len(x), lanes)
+    padded = np.concatenate([x, np.zeros((lanes - len(x), n), x.dtype)]) if len(x) < lanes else x
+    xt, four, y = np.ascontiguousarray(padded.T), aligned(rows, n, dy.dtype), aligned(rows, columns, dy.dtype)
+    four[:len(dy)], four[len(dy):] = dy, 0
+    cdef const char *left = address(four)
+    cdef const char *right = address(xt)
+    cdef char *to = address(y, PyBUF_WRITABLE)
+    cdef int64_t across = (columns + PART - 1) // PART, tasks = across * ((rows + DOWN - 1) // DOWN)
+    cdef int64_t stride = columns * itemsize, wide = PART * itemsize, threads = team(tasks * n > SMALL)
+    for i in prange(tasks, nogil=True, schedule="static", num_threads=threads):
+        if itemsize == 4:
+            outer[vf32, float](left, right, to, rows, stride, n, i // across * DOWN, i % across * wide, zero_vf32, 0)
+        else:
+            outer[vf64, double](left, right, to, rows, stride, n, i // across * DOWN, i % across * wide, zero_vf64, 0)
+    return y[:len(dy), :len(x)] if columns == len(x) else y[:len(dy), :len(x)].copy()
+
+
+def candidates(kind, key, scale, factor, pattern, gradient, first, rate, threshold, place):
+    key = check_tile(kind, key, pattern, gradient, first, rate, threshold, place)
+    cdef Weight w = weight(kind, key, scale, factor, pattern)
+    cdef int64_t start = first, rows = len(gradient), step = TASK // max(w.columns, 1) + 1, i
+    cdef int64_t tasks = (rows + step - 1) // step if w.columns else 0, limit = place, itemsize = gradient.itemsize
+    cdef int64_t threads = team(tasks > 1)
+    cdef double pace = rate, least = threshold
+    gradient = np.ascontiguousarray(gradient)
+    # places for all; memory that nothing is written to is none
+    index, found, score = (np.empty(gradient.size, dtype) for dtype in (np.int64, gradient.dtype, gradient.dtype))
+    counts = np.zeros((tasks, 2), np.int64)
+    cdef const char *g = address(gradient)
+    cdef int64_t *to_index = <int64_t *>address(index, PyBUF_WRITABLE)
+    cdef char *to_found = address(found, PyBUF_WRITABLE)
+    cdef char *to_score = address(score, PyBUF_WRITABLE)
+    cdef int64_t *count = <int64_t *>address(counts, PyBUF_WRITABLE)
+    for i in prange(tasks, nogil=True, schedule="dynamic", num_threads=threads):
+        if itemsize == 4:
+            choose[float](&w, start, i * step, min(rows, (i + 1) * step), <float *>g, <float>pace, <float>least, limit,
+                          to_index, <float *>to_found, <float *>to_score, count + 2 * i)
+        else:
+            choose[double](&w, start, i * step, min(rows, (i + 1) * step), <double *>g, pace, least, limit, to_index,
+                           <double *>to_found, <double *>to_score, count + 2 * i)
+    chosen, nans = counts[:, 0], counts[:, 1].sum()
+    if nans:
+        raise ValueError(f"scores hold {nans} NaN: a NaN has no rank")
+    begin = np.arange(tasks) * (step * w.columns)
+    parts = [slice(a, b) for a, b in zip(begin, begin + chosen)] or [slice(0)]
+    return tuple(np.concatenate([array[part] for part in parts]) for array in (index, found, score))
+
+
+cdef Weight weight(kind, key, double scale, factor, pattern):
+    """The entries at rest and the places of the others, which the caller holds."""
     cdef Weight w
-    cdef int64_t itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize, n = x.shape[1]
-    cdef int64_t wide = (n + lanes - 1) // lanes * lanes, i, blocks, threads = team(True)
-    w.kind, w.factor, w.transposed = KINDS.index(kind), factor, transposed
+    w.kind, w.factor = KINDS.index(kind), factor
     w.scale = scale if w.kind == CONSTANT else scale * sqrt(3.0) / 16777216.0 if w.kind == UNIFORM else (
         scale / sqrt(21845.0))
     w.k0, w.k1 = _mixed_halves(key)
     w.rows, w.columns = pattern.shape
-    values = np.ascontiguousarray(values)
     w.indptr, w.indices = <int32_t *>address(pattern.indptr), <int32_t *>address(pattern.indices)
-    w.values = address(values)
+    return w
+
+
+cdef product(kind, key, double scale, factor, pattern, values, x, bint transposed):
+    cdef Weight w = weight(kind, key, scale, factor, pattern)
+    cdef int64_t itemsize = x.itemsize, lanes = VECTOR_BYTES // itemsize, n = x.shape[1]
+    cdef int64_t wide = (n + lanes - 1) // lanes * lanes, i, blocks, threads = team(True)
+    values = np.ascontiguousarray(values)
+    w.transposed, w.values = transposed, address(values)
     if wide > n or not x.flags.c_contiguous or <size_t>address(x) % VECTOR_BYTES:
         copy = aligned(len(x), wide, x.dtype)
         copy[:, :n], copy[:, n:] = x, 0
@@ -125,16 +197,37 @@ cdef void block(const Weight *w, int64_t first, char *tile, const char *x, char 
         n = 0
         while n < stride:
             for j in range(0, count, 4):
-                call[vector](tile + j * jstep * sizeof(scalar), jstep, kstep, depth, x + start * stride + n,
+                call[vector](tile + j * jstep * sizeof(scalar), jstep, kstep, depth, x + start * stride + n, stride,
                              y + (first + j) * stride + n, stride, (stride - n) // VECTOR_BYTES, zero)
             n += (4 if stride - n >= 4 * VECTOR_BYTES else 2 if stride - n >= 2 * VECTOR_BYTES else 1) * VECTOR_BYTES
         start += depth
 
 
 cdef void regenerate(const Weight *w, int64_t row, int64_t first, int64_t count, scalar *out) noexcept nogil:
-    """W[row, first:first + count], rounded to float32 as rng_ref.py does, tracked entries laid over."""
+    """W[row, first:first + count], tracked entries laid over those at rest."""
+    cdef int64_t k = entry_from(w, row, first), end = w.indptr[row + 1]
+    at_rest[scalar](w, row, first, count, out)
+    while k < end and w.indices[k] < first + count:
+        out[w.indices[k] - first] = (<const scalar *>w.values)[k]
+        k += 1
+
+
+cdef inline int64_t entry_from(const Weight *w, int64_t row, int64_t first) noexcept nogil:
+    """The first entry of a row with a column >= first, or the row's end."""
+    cdef int64_t low = w.indptr[row], high = w.indptr[row + 1], middle
+    while low < high:
+        middle = (low + high) // 2
+        if w.indices[middle] < first:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef inline void at_rest(const Weight *w, int64_t row, int64_t first, int64_t count, scalar *out) noexcept nogil:
+    """Entries first to first + count - 1 of a row were all at rest, rounded to float32 as rng_ref.py does."""
     cdef uint64_t at = <uint64_t>(row * w.columns + first)
-    cdef int64_t i, low = w.indptr[row], high = w.indptr[row + 1], middle, end = w.indptr[row + 1]
+    cdef int64_t i
     cdef float scale = w.scale, factor = w.factor
     cdef uint32_t k0 = w.k0, k1 = w.k1
     if w.kind == CONSTANT:
@@ -146,93 +239,6 @@ cdef void regenerate(const Weight *w, int64_t row, int64_t first, int64_t count,
     else:
         for i in range(count):
             out[i] = to_normal(mix(k0, k1, at + <uint64_t>i), scale) * factor
-    # the first entry with a column >= first
-    while low < high:
-        middle = (low + high) // 2
-        if w.indices[middle] < first:
-            low = middle + 1
-        else:
-            high = middle
-    while low < end and w.indices[low] < first + count:
-        out[w.indices[low] - first] = (<const scalar *>w.values)[low]
-        low += 1
 
 
-cdef void call(const char *tile, int64_t jstep, int64_t kstep, int64_t depth, const char *x, char *y, int64_t stride,
-               int64_t left, vector zero) noexcept nogil:
-    if left >= 4:
-        micro[vector](tile, jstep, kstep, depth, x, y, stride, 4, zero)
-    elif left >= 2:
-        micro[vector](tile, jstep, kstep, depth, x, y, stride, 2, zero)
-    else:
-        micro[vector](tile, jstep, kstep, depth, x, y, stride, 1, zero)
-
-
-cdef inline vector lane(const char *numbers, int64_t k, vector zero) noexcept nogil:
-    """Number k in every lane."""
-    if vector is vf32:
-        return splat_vf32(numbers, k)
-    else:
-        return splat_vf64(numbers, k)
-
-
-cdef inline void micro(const char *tile, int64_t jstep, int64_t kstep, int64_t depth, const char *x, char *y,
-                       int64_t stride, int count, vector zero) noexcept nogil:
-    """y[j] += sum_k tile[j jstep + k kstep] x[k] for four rows of `count` vectors, a constant at the call."""
-    cdef vector a0, a1, a2, a3, b0, b1, b2, b3
-    cdef vector c0, c1, c2, c3, d0, d1, d2, d3
-    cdef vector v0, v1, v2, v3, w
-    cdef const vector *v
-    cdef int64_t k
-    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zero
-    c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = zero
-    for k in range(depth):
-        v = <const vector *>(x + k * stride)
-        v0 = v[0]
-        if count > 1:
-            v1 = v[1]
-        if count > 2:
-            v2 = v[2]
-            v3 = v[3]
-        w = lane[vector](tile, k * kstep, zero)
-        a0 = a0 + w * v0
-        if count > 1:
-            a1 = a1 + w * v1
-        if count > 2:
-            a2 = a2 + w * v2
-            a3 = a3 + w * v3
-        w = lane[vector](tile, k * kstep + jstep, zero)
-        b0 = b0 + w * v0
-        if count > 1:
-            b1 = b1 + w * v1
-        if count > 2:
-            b2 = b2 + w * v2
-            b3 = b3 + w * v3
-        w = lane[vector](tile, k * kstep + 2 * jstep, zero)
-        c0 = c0 + w * v0
-        if count > 1:
-            c1 = c1 + w * v1
-        if count > 2:
-            c2 = c2 + w * v2
-            c3 = c3 + w * v3
-        w = lane[vector](tile, k * kstep + 3 * jstep, zero)
-        d0 = d0 + w * v0
-        if count > 1:
-            d1 = d1 + w * v1
-        if count > 2:
-            d2 = d2 + w * v2
-            d3 = d3 + w * v3
-    add[vector](y, a0, a1, a2, a3, count)
-    add[vector](y + stride, b0, b1, b2, b3, count)
-    add[vector](y + 2 * stride, c0, c1, c2, c3, count)
-    add[vector](y + 3 * stride, d0, d1, d2, d3, count)
-
-
-cdef inline void add(char *y, vector a, vector b, vector c, vector d, int count) noexcept nogil:
-    cdef vector *to = <vector *>y
-    to[0] = to[0] + a
-    if count > 1:
-        to[1] = to[1] + b
-    if count > 2:
-        to[2] = to[2] + c
-        to[3] = to[3] + d
+include "regen_gradient.pxi"

@@ -11,6 +11,9 @@ import numpy as np
 
 from minisparse._core import relu_ref as twin
 
+cdef extern from "team.h" nogil:
+    int team(int worthwhile)
+
 cdef enum:
     CHUNK = 8192
 
@@ -30,7 +33,7 @@ def forward(x):
 cdef void rectify(const floating[::1] x, floating[::1] y):
     cdef int64_t chunk, n = x.shape[0]
     # the chunks part [0, n) = [0, len(y)); so in `pull_back`
-    for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", use_threads_if=n > 4 * CHUNK):
+    for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", num_threads=team(n > 4 * CHUNK)):
         rectify_chunk(&x[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), &y[chunk * CHUNK])
 
 
@@ -56,7 +59,7 @@ def backward(dy, y):
 
 cdef void pull_back(const floating[::1] dy, const floating[::1] y, floating[::1] dx):
     cdef int64_t chunk, n = dy.shape[0]
-    for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", use_threads_if=n > 4 * CHUNK):
+    for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", num_threads=team(n > 4 * CHUNK)):
         pull_back_chunk(&dy[chunk * CHUNK], &y[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), &dx[chunk * CHUNK])
 
 

@@ -109,3 +109,12 @@ cdef gather(entries, values, x, y, Plan plan, residues):
     starts, at, order, used, chunks = entries
     blocks, band = bands_of(y[:, ::residues])
     _gather(starts, at, taken(values, order), used, chunks, with_contiguous_batch(x), y, plan, residues, blocks, band)
+
+
+cdef parts_of(dy, x, entries, Plan plan, least=1):
+    """(rows of dy a task, tasks, partial sums of a gradient), from shapes only."""
+    row = x.shape[0] * plan.stride * plan.width * PIXEL
+    rows = min((BUDGET // max(row, 1) - plan.span) // plan.stride + 1, 1024 // dy.shape[2])
+    rows = min(dy.shape[1], max(least, rows))
+    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
+    return rows, tasks, max(1, min(tasks, PARTS, (1 << 24) // max(entries, 1)))

@@ -1,7 +1,7 @@
 """Compiled twin of spmm_ref.py, which is its specification.
 
 * a batch of one: four entries at a time along the row; small matrices call in a microsecond (spmm_column.pxi)
-* a batch of up to a vector: four entries at a time, a vector of sums each (spmm_short.pxi)
+* a batch of up to a vector: four entries at a time, each with a vector of sums (spmm_short.pxi)
 * else panels of up to eight vectors of the batch: one broadcast an entry, a named accumulator a vector (spmm_rows.pxi)
 * tiles of few columns, so that x stays in the first cache while all rows pass, where a row has enough entries
   (spmm_tiles.pxi)
@@ -53,7 +53,9 @@ cdef extern from "pick.h":
     const vf64x4 zero_vf64x4
 
 cdef enum:
-    MANY = 262144  # products of two numbers, from which on threads pay; an entry itself counts for 16
+    # products of two numbers, from which on threads pay, an entry itself counting for 16: some 10 microseconds of one
+    # thread's time. Waking a thread that sleeps takes 30, one that still spins 2
+    MANY = 524288
 
 include "memory.pxi"
 

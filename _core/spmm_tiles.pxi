@@ -101,10 +101,13 @@ cdef void tiles(const Product *p, const Tiling *tiling, int64_t panel, int64_t f
             tile.x, tile.stride = buffer, count * VECTOR_BYTES
         tile.x -= t * columns * tile.stride
         tile.begin, tile.end, tile.more = t * tiling.next, (t + 1) * tiling.next, t > 0
-        if p.dw is not NULL:
-            sample[vector](p, &tile, first, last, zero)
+        if p.dw is NULL:
+            if p.wide:
+                call[vector](p, &tile, count, first, last, True, zero)
+            else:
+                call[vector](p, &tile, count, first, last, False, zero)
         elif p.wide:
-            call[vector](p, &tile, count, first, last, True, zero)
+            sample[vector](p, &tile, count, first, last, True, zero)
         else:
-            call[vector](p, &tile, count, first, last, False, zero)
+            sample[vector](p, &tile, count, first, last, False, zero)
         t += 1

@@ -15,6 +15,9 @@ import numpy as np
 
 from minisparse._core.update_ref import check_betas, check_state
 
+cdef extern from "team.h" nogil:
+    int team(int worthwhile)
+
 cdef enum:
     BLOCK = 512
     SMALL = 32768  # entries that are not worth a second thread
@@ -59,7 +62,7 @@ cdef void sgd_step(floating[::1] w, const floating[::1] g, const floating[::1] r
                    floating decay, floating momentum, bint nesterov):
     cdef int64_t block, n = w.shape[0]
     # the blocks part [0, n), the length of every array that is not empty; so in `adam_step`
-    for block in prange((n + BLOCK - 1) // BLOCK, nogil=True, schedule="static", use_threads_if=n > SMALL):
+    for block in prange((n + BLOCK - 1) // BLOCK, nogil=True, schedule="static", num_threads=team(n > SMALL)):
         sgd_block(block * BLOCK, min(n - block * BLOCK, BLOCK), w, g, rest, v, lr, decay, momentum, nesterov)
 
 
@@ -81,7 +84,7 @@ cdef void adam_step(floating[::1] w, const floating[::1] g, const floating[::1] 
                     floating[::1] s, floating lr, floating decay, floating weight1, floating weight2,
                     floating unbiased1, floating unbiased2, floating eps):
     cdef int64_t block, n = w.shape[0]
-    for block in prange((n + BLOCK - 1) // BLOCK, nogil=True, schedule="static", use_threads_if=n > SMALL):
+    for block in prange((n + BLOCK - 1) // BLOCK, nogil=True, schedule="static", num_threads=team(n > SMALL)):
         adam_block(block * BLOCK, min(n - block * BLOCK, BLOCK), w, g, rest, m, s, lr, decay, weight1, weight2,
                    unbiased1, unbiased2, eps)
 

@@ -27,6 +27,43 @@ static inline double sum64(vf64 a)
     return (h[0] + h[1]) + (h[2] + h[3]);
 }
 
+/* A square of lanes, row i `step` bytes after row i - 1, becomes its transpose, row i i `to_step` after row i - 1.
+ * Squares of w lanes off the diagonal of squares of 2 w change places, for w = 1, 2, 4, ... */
+#ifdef __clang__
+#define TRANSPOSE(name, number, vector, integers, lanes, ...)                                      \
+    static inline void name(const char *from, long long step, char *to, long long to_step)         \
+    {                                                                                              \
+        for (int i = 0; i < lanes; i++)                                                            \
+            for (int j = 0; j < lanes; j++)                                                        \
+                ((number *)(to + j * to_step))[i] = ((const number *)(from + i * step))[j];        \
+    }
+#else
+#define TRANSPOSE(name, number, vector, integers, lanes, ...)                                      \
+    static inline void name(const char *from, long long step, char *to, long long to_step)         \
+    {                                                                                              \
+        const integers lane = {__VA_ARGS__};                                                       \
+        vector row[lanes];                                                                         \
+        for (int i = 0; i < lanes; i++)                                                            \
+            row[i] = *(const vector *)(from + i * step);                                           \
+        _Pragma("GCC unroll 8") for (int w = 1; w < lanes; w *= 2)                                 \
+        {                                                                                          \
+            const integers odd = (lane & w) == w;                                                  \
+            _Pragma("GCC unroll 16") for (int i = 0; i < lanes; i++)                               \
+                if (!(i & w)) {                                                                    \
+                    const vector a = row[i], b = row[i + w];                                       \
+                    row[i] = __builtin_shuffle(a, b, lane + (odd & (lanes - w)));                  \
+                    row[i + w] = __builtin_shuffle(a, b, lane + w + (odd & (lanes - w)));          \
+                }                                                                                  \
+        }                                                                                          \
+        for (int i = 0; i < lanes; i++)                                                            \
+            *(vector *)(to + i * to_step) = row[i];                                                \
+    }
+#endif
+typedef int vi32 __attribute__((vector_size(64)));
+typedef long long vi64 __attribute__((vector_size(64)));
+TRANSPOSE(transpose32, float, vf32, vi32, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
+
 /* Asks for a cache line that is soon read. */
 static inline void prefetch(const void *p) { __builtin_prefetch(p); }
 

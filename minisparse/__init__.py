@@ -19,19 +19,43 @@ __version__ = "0.1.0"
 from minisparse.compressed import CompressedModel, compress
 from minisparse.cost import inference
 from minisparse.data import from_arrays, load
-from minisparse.methods import Compose, DropBack, Magnitude, Method, RandomPruning
+from minisparse.methods import (
+    ESPN,
+    FORCE,
+    SNIP,
+    Compose,
+    DropBack,
+    ESPNRewind,
+    GraSP,
+    IterativeSNIP,
+    LotteryTicket,
+    Magnitude,
+    MagnitudeAtStart,
+    Method,
+    PruneRetrain,
+    RandomPruning,
+)
 from minisparse.model import Model
 from minisparse.models import build
 from minisparse.run import Run, TrainSettings
 from minisparse.train import evaluate, fit
 
 __all__ = [
+    "ESPN",
+    "FORCE",
+    "SNIP",
     "Compose",
     "CompressedModel",
     "DropBack",
+    "ESPNRewind",
+    "GraSP",
+    "IterativeSNIP",
+    "LotteryTicket",
     "Magnitude",
+    "MagnitudeAtStart",
     "Method",
     "Model",
+    "PruneRetrain",
     "RandomPruning",
     "Run",
     "TrainSettings",

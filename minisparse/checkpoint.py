@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from minisparse import fileformat
 from minisparse.model import Model
 from minisparse.params import Parameter
 from minisparse.settings import to_config
-from minisparse.stores import DenseStore, SparseStore
+from minisparse.stores import DenseStore, RegeneratedStore, SparseStore
 
 if TYPE_CHECKING:
     from minisparse.run import Run
@@ -150,6 +151,8 @@ def _save_parameter(p: Parameter, sections: _Sections) -> dict[str, Any]:
     facts["notes"] = {name: sections.add(array) for name, array in p.notes.items()}
     if isinstance(p.store, SparseStore):
         facts["index"] = sections.add(p.store.index)
+        if isinstance(p.store, RegeneratedStore):
+            facts["frozen"] = p.store.frozen
     elif p.mask is not None:
         facts["mask"] = sections.add(np.packbits(p.mask))
         facts["frozen"] = p.store.frozen
@@ -157,16 +160,16 @@ def _save_parameter(p: Parameter, sections: _Sections) -> dict[str, Any]:
 
 
 def _load_parameter(p: Parameter, facts: dict[str, Any], sections: dict[str, bytes]) -> None:
-    values = _array(sections, facts["values"])
-    p.rest_scale = facts["rest_scale"]
+    values, rest = _array(sections, facts["values"]), replace(p.init, factor=facts["rest_scale"])
     p.notes = {name: _array(sections, spec) for name, spec in facts["notes"].items()}
     if "index" in facts:
-        p.store = SparseStore(p.shape, _array(sections, facts["index"]), values, p.store.rest)
+        entries = p.shape, _array(sections, facts["index"]), values, rest
+        p.store = RegeneratedStore(*entries, facts["frozen"]) if "frozen" in facts else SparseStore(*entries)
         return
     mask = None
     if "mask" in facts:
         mask = np.unpackbits(_array(sections, facts["mask"]), count=p.size).astype(bool).reshape(p.shape)
-    p.store = DenseStore(values.reshape(p.shape), p.store.rest, mask, facts.get("frozen", True))
+    p.store = DenseStore(values.reshape(p.shape), rest, mask, facts.get("frozen", True))
 
 
 def _load_model(model: Model, header: dict[str, Any], sections: dict[str, bytes]) -> None:

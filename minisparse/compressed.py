@@ -5,42 +5,33 @@ The compressor reads the parameters' facts, never the method that left them ther
     mask, values   the kept entries, as two streams (codecs/tensor.py)
     rest_scale     entries off the mask are rest_scale * init(seed, index), made anew on loading: no bytes
 
-The header holds the architecture (`Model.config()`) and the facts that differ from "no mask, rest_scale 0, raw".
+The header holds the architecture (`Model.config()`) and, for each parameter and buffer in the order of the forward
+pass, the facts that differ from "no mask, rest_scale 0, raw".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minisparse import fileformat
-from minisparse.codecs import Codec, Raw, tensor
+from minisparse import fileformat, ledger
+from minisparse.codecs import tensor
 from minisparse.fileformat import FileFormatError
 from minisparse.layers.base import Layer
 from minisparse.model import Model
 from minisparse.params import Parameter
-from minisparse.stores import DenseStore
+from minisparse.stores import DenseStore, SparseStore
 
 KIND = "model"
 MAX_VALUES = 1 << 28
 """Parameters that a file may describe unless its reader allows more: 1 GiB of float32."""
-COLUMNS = (
-    "name",
-    "shape",
-    "size",
-    "kept",
-    "density",
-    "codec",
-    "mask_bytes",
-    "value_bytes",
-    "bytes",
-    "bits_per_weight",
-)
+BYTES_A_VALUE = 16
+"""Of a file, at most: buffers of float64 and what codecs of hostile choice may add."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +60,23 @@ class CompressedModel:
     @classmethod
     def load(cls, path: str | Path, max_values: int = MAX_VALUES) -> CompressedModel:
         """The model at `path`, checked."""
-        return cls(Path(path).read_bytes(), str(path), max_values)
+        max_bytes = fileformat.HEADER_CAP + BYTES_A_VALUE * max_values
+        return cls(fileformat.read_bytes(path, max_bytes), str(path), max_values)
 
     def save(self, path: str | Path) -> int:
         """Write the file in one step; its number of bytes."""
         fileformat.write_atomically(path, self.data)
         return self.file_bytes
 
-    def model(self) -> Model:
-        """A new model with the weights, masks, rest scales and buffers, each the same to the bit."""
-        return _decode(self.data, self.name, self.max_values)[0]
+    def model(self, sparse: bool = False) -> Model:
+        """A new model with the weights, masks, rest scales and buffers, each the same to the bit.
+
+        Parameters
+        ----------
+        sparse : weights with a mask are held by sparse stores, made from the file's places and values without ever
+            being expanded
+        """
+        return _decode(self.data, self.name, self.max_values, sparse)[0]
 
     def to_bytes(self) -> bytes:
         return self.data
@@ -108,39 +106,55 @@ class CompressedModel:
         return {"kept": kept, "density": kept / max(size, 1), "file_bytes": self.file_bytes, "ratio": ratio}
 
 
-def compress(model: Model) -> CompressedModel:
+def compress(model: Model, codecs: Collection[str] | None = None) -> CompressedModel:
     """The file of this model; equal models give equal bytes.
+
+    Parameters
+    ----------
+    codecs : names of the codecs to choose from, None for all; "gaps", "codebook", "huffman", "raw" are those of
+        Deep Compression
 
     Raises
     ------
     ValueError : a parameter is not float32, an entry off its mask is not at rest, or the model's configuration
         does not rebuild it.
     """
-    facts, content = {}, []
-    for name, parameter in model.parameters.items():
-        its_facts, streams = _encode_parameter(parameter)
-        content.append(streams)
-        if its_facts:
-            facts[name] = its_facts
-    buffers = [Raw(buffer.dtype.name).encode(buffer.ravel()) for buffer in model.buffers.values()]
-    sections = {"parameters": b"".join(content), "buffers": b"".join(buffers)}
-    data = fileformat.encode(KIND, {"model": model.config(), "parameters": facts}, sections)
-    compressed = CompressedModel(data, model.name, max(MAX_VALUES, model.size))
+    encoded = [_encode_parameter(p, codecs) for p in model.parameters.values()]
+    buffers = [tensor.encode(b.ravel(), None, ledger.columns(b.shape), codecs) for b in model.buffers.values()]
+    header = {"model": model.config(), "parameters": [f for f, _ in encoded], "buffers": [f for f, _ in buffers]}
+    sections = {"parameters": b"".join(d for _, d in encoded), "buffers": b"".join(d for _, d in buffers)}
+    compressed = CompressedModel(fileformat.encode(KIND, header, sections), model.name, max(MAX_VALUES, model.size))
     _check_same(model, compressed.model())
     return compressed
 
 
-def _encode_parameter(p: Parameter) -> tuple[dict[str, Any], bytes]:
+def verify(path: str | Path, max_values: int = MAX_VALUES) -> CompressedModel:
+    """The model at `path`, after every check there is: the last is that its file is the one that `compress` gives.
+
+    Raises
+    ------
+    FileFormatError : the file is damaged, describes no model, or describes it in another way than `compress`.
+    """
+    compressed = CompressedModel.load(path, max_values)
+    again = compress(compressed.model()).data
+    if again != compressed.data:
+        place = next((i for i, (a, b) in enumerate(zip(again, compressed.data, strict=False)) if a != b), len(again))
+        raise FileFormatError(
+            f"{path}: is whole, but not the one encoding of its model (from byte {place} on); "
+            "`minisparse compress` writes that"
+        )
+    return compressed
+
+
+def _encode_parameter(p: Parameter, codecs: Collection[str] | None) -> tuple[dict[str, Any] | None, bytes]:
     """Facts that differ from the default, and the bytes of mask and values."""
-    values, mask = np.ascontiguousarray(p.value()).ravel(), p.mask
+    values, mask = ledger.flat(p)
     if values.dtype != np.float32:
         raise ValueError(f"{p.name} is {values.dtype}: files hold float32; build the model with dtype=np.float32")
-    if mask is not None:
-        mask = mask.ravel()
-        if (values.view(np.uint32) != p.rest().ravel().view(np.uint32))[~mask].any():
-            raise ValueError(f"{p.name}: an entry off the mask is not at rest; call Parameter.keep(mask) first")
-    facts, content = tensor.encode(values, mask)
-    return ({"rest": p.rest_scale} if p.rest_scale else {}) | facts, content
+    if mask is not None and (values.view(np.uint32) != p.rest().ravel().view(np.uint32))[~mask].any():
+        raise ValueError(f"{p.name}: an entry off the mask is not at rest; call Parameter.keep(mask) first")
+    facts, content = tensor.encode(values, mask, ledger.columns(p.shape), codecs)
+    return ({"rest": p.rest_scale} | (facts or {}) if p.rest_scale else facts), content
 
 
 def _check_same(ours: Model, theirs: Model) -> None:
@@ -158,28 +172,29 @@ def _same(ours: Parameter, theirs: Parameter) -> bool:
     return facts[0] == facts[1] and ours.value().tobytes() == theirs.value().tobytes()
 
 
-def _decode(data: bytes, name: str, max_values: int) -> tuple[Model, list[dict[str, Any]]]:
+def _decode(data: bytes, name: str, max_values: int, sparse: bool = False) -> tuple[Model, list[dict[str, Any]]]:
     """The model and the ledger; whatever is wrong in hostile content surfaces as FileFormatError."""
     header, sections = fileformat.decode(data, KIND, name)
     try:
         model = _build(header, sections, max_values)
-        stream, facts = tensor.Stream(sections["parameters"]), header["parameters"]
-        rows = [_decode_parameter(p, facts.get(p.name, {}), stream) for p in model.parameters.values()]
+        stream = tensor.Stream(sections["parameters"])
+        pairs = zip(model.parameters.values(), header["parameters"], strict=True)
+        rows = [_decode_parameter(p, facts, stream, sparse) for p, facts in pairs]
         stream.finish()
         stream = tensor.Stream(sections["buffers"])
-        rows += [_decode_buffer(key, buffer, stream) for key, buffer in model.buffers.items()]
+        triples = zip(model.buffers.items(), header["buffers"], strict=True)
+        rows += [_decode_buffer(key, buffer, facts, stream) for (key, buffer), facts in triples]
         stream.finish()
     except Exception as error:  # layers of any kind are built from what the header says
         raise FileFormatError(f"{name}: describes no model ({error or type(error)}); write it again") from error
-    overhead = len(data) - sum(map(len, sections.values()))
-    checksum = fileformat.CHECKSUM.size
-    rows = [_overhead_row("(header)", overhead - checksum), *rows, _overhead_row("(checksum)", checksum)]
-    return model, rows
+    overhead = len(data) - sum(map(len, sections.values())) - fileformat.DIGEST
+    digest = ledger.overhead_row("(digest)", fileformat.DIGEST)
+    return model, [ledger.overhead_row("(header)", overhead), *rows, digest]
 
 
 def _build(header: dict[str, Any], sections: dict[str, bytes], max_values: int) -> Model:
     """The model before training, after checking that its size is allowed; its parameters are not made yet."""
-    if set(header) != {"model", "parameters"} or list(sections) != ["parameters", "buffers"]:
+    if list(header) != ["model", "parameters", "buffers"] or list(sections) != ["parameters", "buffers"]:
         raise ValueError(f"header {sorted(header)} and sections {list(sections)} are not those of a model")
     # buffers are made with their layers and are no larger than a few times a setting
     if sum(_integers(header["model"]["net"])) > max_values:
@@ -188,11 +203,7 @@ def _build(header: dict[str, Any], sections: dict[str, bytes], max_values: int) 
     size = sum(math.prod(p.shape) for _, p in net.named_parameters())
     if size > max_values:
         raise ValueError(f"{size} parameters are more than max_values={max_values}, which the reader may raise")
-    model = Model.from_config(header["model"])
-    unknown = set(header["parameters"]) - set(model.parameters)
-    if unknown:
-        raise ValueError(f"there is no parameter {min(unknown)!r}")
-    return model
+    return Model.from_config(header["model"])
 
 
 def _integers(config: Any) -> Iterator[int]:
@@ -204,53 +215,26 @@ def _integers(config: Any) -> Iterator[int]:
             yield from _integers(item)
 
 
-def _decode_parameter(p: Parameter, facts: dict[str, Any], stream: tensor.Stream) -> dict[str, Any]:
+def _decode_parameter(p: Parameter, facts: Any, stream: tensor.Stream, sparse: bool) -> dict[str, Any]:
     """Lay facts and values over the parameter; its row of the ledger."""
+    facts = dict(facts or {})
     rest = replace(p.init, factor=float(facts.pop("rest", 0.0)))
-    decoded = tensor.decode(facts, stream, p.size)
-    values, mask = decoded.entries, decoded.mask
-    if mask is not None:
-        values = rest.range(0, p.size)
-        values[mask] = decoded.entries
-        mask = mask.reshape(p.shape)
-    p.store = DenseStore(values.reshape(p.shape), rest, mask)
-    return _row(p.name, p.shape, len(decoded.entries), decoded.mask_codec, decoded.codec, decoded.nbytes)
+    decoded = tensor.decode(facts or None, stream, p.size)
+    entries, places = decoded.entries, decoded.places
+    if places is None:
+        p.store = DenseStore(entries.reshape(p.shape), rest)
+    elif sparse:
+        p.store = SparseStore(p.shape, places, entries, rest)
+    else:
+        values, mask = rest.range(0, p.size), np.zeros(p.size, bool)
+        values[places], mask[places] = entries, True
+        p.store = DenseStore(values.reshape(p.shape), rest, mask.reshape(p.shape))
+    return ledger.tensor_row(p.name, p.shape, decoded)
 
 
-def _decode_buffer(name: str, buffer: np.ndarray, stream: tensor.Stream) -> dict[str, Any]:
-    codec = Raw(buffer.dtype.name)
-    buffer[...] = codec.decode(stream.take(buffer.nbytes), buffer.size).reshape(buffer.shape)
-    return _row(name, buffer.shape, None, None, codec, (0, buffer.nbytes))
-
-
-def _row(
-    name: str,
-    shape: tuple[int, ...],
-    kept: int | None,
-    mask_codec: Codec | None,
-    codec: Codec,
-    nbytes: tuple[int, int],
-) -> dict[str, Any]:
-    size = math.prod(shape)
-    return {
-        "name": name,
-        "shape": "x".join(map(str, shape)),
-        "size": size,
-        "kept": kept,
-        "density": None if kept is None else kept / size,
-        "codec": " + ".join(map(_describe, filter(None, (mask_codec, codec)))),
-        "mask_bytes": nbytes[0],
-        "value_bytes": nbytes[1],
-        "bytes": sum(nbytes),
-        "bits_per_weight": 8 * sum(nbytes) / size,
-    }
-
-
-def _overhead_row(name: str, nbytes: int) -> dict[str, Any]:
-    return dict.fromkeys(COLUMNS) | {"name": name, "bytes": nbytes}
-
-
-def _describe(codec: Codec) -> str:
-    """Name and settings, as in "gaps 5"."""
-    name, settings = codec.to_config()
-    return " ".join([name, *map(str, settings.values())])
+def _decode_buffer(name: str, buffer: np.ndarray, facts: Any, stream: tensor.Stream) -> dict[str, Any]:
+    decoded = tensor.decode(facts, stream, buffer.size, buffer.dtype)
+    if decoded.places is not None:
+        raise ValueError(f"{name} is a buffer and takes no mask")
+    buffer[...] = decoded.entries.reshape(buffer.shape)
+    return ledger.tensor_row(name, buffer.shape, decoded, trained=False)

@@ -1,13 +1,12 @@
-"""The container of models (.msp) and checkpoints: a JSON header, named sections of bytes, a CRC-32.
+"""The container of models (.msp) and checkpoints: a header, named sections of bytes, and what guards them.
 
-    magic 4 | version 1 | header size 4 | header, deflated | sections, one after the other | CRC-32 4
+    magic 4 | version 1 | sizes of the header 4 + 4 | its CRC-32 4 | header | sections, one after the other | digest 8
 
 All integers are little endian; docs/FORMAT.md has the details. What is read from a file is hostile until
 it is checked: nothing is allocated for a size before the size is known to be possible.
 """
 
-import json
-import math
+import hashlib
 import os
 import re
 import secrets
@@ -16,26 +15,19 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from minisparse import compact
+from minisparse._core import arithmetic
+
 MAGIC = b"MSP\xf5"
 VERSION = 1
-PREFIX = struct.Struct("<4sBI")
-CHECKSUM = struct.Struct("<I")
+PREFIX = struct.Struct("<4sBIII")
+DIGEST = 8
 HEADER_CAP = 1 << 24
-"""Bytes of the inflated header, at most."""
-
-VOCABULARY = (
-    b'"norm":["GroupNorm",{"groups":8,"channels":["Concat",{"body":["AvgPool2d",{"kernel":2}["Tanh",{}'
-    b'"shortcut":["PaddedShortcut",{"outputs":32}],"block1":["Residual",{"body":"dropout":["Dropout",{"p":0.3}],'
-    b'"pool":["GlobalAvgPool",{}],"norm2":["BatchNorm",{"channels":16}],"relu2":["ReLU",{}],'
-    b'"stride":2,"padding":1,"bias":false,"gain":2.0}],"conv1":["Conv2d",{"inputs":3,"outputs":16,"kernel":5}],'
-    b'"pool1":["MaxPool2d",{"kernel":2}],"flatten":["Flatten",{}],"fc1":["Linear",{"inputs":784,"outputs":300}],'
-    b'"relu1":["ReLU",{}],"fc2":["Linear",{"inputs":300,"outputs":100}],"fc3":["Linear",{"inputs":100,"outputs":10}]}],'
-    b'"input":[3,32,32],"seed":0},"parameters":{"conv1.weight":{"mask":["bitmap",{}],"bytes":[0,'
-    b'"bias":{"values":["codebook",{}],"bytes":[0,7]},"fc1.weight":{"rest":1.0,"mask":["gaps",{"width":3}],'
-    b'"values":["codebook",{}],"bytes":[{"kind":"checkpoint"{"kind":"model","sections":[["parameters",0],["buffers",0]],'
-    b'"header":{"model":{"name":"lenet-300-100","net":["Sequential",{"layers":{'
-)
-"""Deflate's preset dictionary in version 1: what headers are likely to say, the likeliest last."""
+"""Bytes of the header before it is coded, at most."""
+MAX_BYTES = 1 << 32
+"""Bytes of a file, unless its reader allows more."""
 
 
 class FileFormatError(ValueError):
@@ -55,44 +47,54 @@ def write(path: str | Path, kind: str, header: dict[str, Any], sections: dict[st
     return len(data)
 
 
-def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+def read(path: str | Path, kind: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(header, sections) of the container at `path`.
 
     Raises
     ------
-    FileFormatError : it is no container of this kind, is damaged, or has a newer version.
+    FileFormatError : it is no container of this kind, is damaged, has a newer version, or more than max_bytes.
     """
-    return decode(Path(path).read_bytes(), kind, str(path))
+    return decode(read_bytes(path, max_bytes), kind, str(path))
+
+
+def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a file; FileFormatError if they are more than max_bytes."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise FileFormatError(f"{path}: has {size} bytes, more than max_bytes={max_bytes}, which you may raise")
+        return file.read(size)
 
 
 def encode(kind: str, header: dict[str, Any], sections: dict[str, bytes | memoryview]) -> bytes:
     """The bytes of a container; ValueError if the header is not plain JSON of at most 16 MiB."""
-    lengths = [[name, memoryview(content).nbytes] for name, content in sections.items()]
-    head = {"kind": kind, "sections": lengths, "header": header}
-    try:
-        text = json.dumps(head, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, RecursionError) as error:
-        raise ValueError(f"header must hold plain JSON values: {error}") from error
+    contents = [bytes(content) for content in sections.values()]
+    table = [[name, len(c), zlib.crc32(c)] for name, c in zip(sections, contents, strict=True)]
+    text = compact.pack({"kind": kind, "sections": table, "header": header})
     if len(text) > HEADER_CAP:
         raise ValueError(f"header takes {len(text)} bytes, more than {HEADER_CAP}: move its arrays into sections")
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, VOCABULARY)
-    packed = deflate.compress(text) + deflate.flush()
-    body = b"".join([PREFIX.pack(MAGIC, VERSION, len(packed)), packed, *sections.values()])
-    return body + CHECKSUM.pack(zlib.crc32(body))
+    coded = _code(text)
+    body = b"".join([PREFIX.pack(MAGIC, VERSION, len(text), len(coded), zlib.crc32(coded)), coded, *contents])
+    return body + _digest(body)
 
 
 def decode(data: bytes, kind: str, name: str = "data") -> tuple[dict[str, Any], dict[str, bytes]]:
     """(header, sections) of a container's bytes; `name` is what errors call it."""
     head, start = _decode_head(data, name)
-    if head["kind"] != kind:
-        raise FileFormatError(f"{name}: is a {str(head['kind'])[:40]} and not a {kind}; give a file of that kind")
-    stop = len(data) - CHECKSUM.size
-    if sum(length for _, length in head["sections"]) != stop - start:
-        raise FileFormatError(f"{name}: its sections do not add up to the file's {len(data)} bytes; write it again")
+    stop = len(data) - DIGEST
+    declared = sum(length for _, length, _ in head["sections"])
+    if declared != stop - start:
+        raise _error(name, "sections", start, f"{declared} bytes and the digest follow", f"{len(data) - start} bytes")
     sections = {}
-    for section, length in head["sections"]:
-        sections[section] = data[start : start + length]
+    for section, length, checksum in head["sections"]:
+        content = data[start : start + length]
+        _expect_equal(name, f"section {section!r}", start, "CRC-32", checksum, zlib.crc32(content))
+        sections[section] = content
         start += length
+    digest = int.from_bytes(_digest(memoryview(data)[:stop]), "little")
+    _expect_equal(name, "digest", stop, "BLAKE2b", int.from_bytes(data[stop:], "little"), digest)
+    if head["kind"] != kind:
+        raise FileFormatError(f"{name}: is a {head['kind'][:40]} and not a {kind}; give a file of that kind")
     return head["header"], sections
 
 
@@ -100,72 +102,81 @@ def _decode_head(data: bytes, name: str) -> tuple[dict[str, Any], int]:
     """The checked header, and where the sections start."""
     if data[:4] != MAGIC[: len(data)] or not data:
         raise FileFormatError(f"{name}: is no file of minisparse (those start with {MAGIC!r}); check the path")
-    if len(data) < PREFIX.size + CHECKSUM.size:
-        raise FileFormatError(f"{name}: is cut short at {len(data)} bytes; copy or write it again")
-    _, version, size = PREFIX.unpack_from(data)
+    if len(data) < PREFIX.size + DIGEST:
+        raise _error(name, "prefix", 0, f"at least {PREFIX.size + DIGEST} bytes", f"{len(data)}")
+    _, version, size, coded_size, checksum = PREFIX.unpack_from(data)
     if version != VERSION:
         raise FileFormatError(f"{name}: has format version {version}, this minisparse reads {VERSION}; update it")
-    stop = len(data) - CHECKSUM.size
-    stored, computed = CHECKSUM.unpack_from(data, stop)[0], zlib.crc32(memoryview(data)[:stop])
-    if stored != computed:
-        raise FileFormatError(
-            f"{name}: is damaged or cut short (its CRC-32 says {stored:08x}, its {len(data)} bytes give "
-            f"{computed:08x}); copy or write it again"
-        )
-    if size > stop - PREFIX.size:
-        raise FileFormatError(f"{name}: declares a header of {size} bytes in a file of {len(data)}; write it again")
-    head = _parse(_inflate(data[PREFIX.size : PREFIX.size + size], name), name)
-    if not _is_head(head):
-        raise FileFormatError(f"{name}: its header lacks a kind, sections or content; write it again")
-    return head, PREFIX.size + size
-
-
-def _inflate(packed: bytes, name: str) -> bytes:
-    inflate = zlib.decompressobj(-15, VOCABULARY)
+    start = PREFIX.size + coded_size
+    if start > len(data) - DIGEST:
+        room = len(data) - PREFIX.size - DIGEST
+        raise _error(name, "prefix", 9, f"a header of at most {room} bytes", f"{coded_size}")
+    coded = data[PREFIX.size : start]
+    _expect_equal(name, "header", PREFIX.size, "CRC-32", checksum, zlib.crc32(coded))
     try:
-        text = inflate.decompress(packed, HEADER_CAP)
-    except zlib.error as error:
-        raise FileFormatError(f"{name}: its header cannot be inflated ({error}); write it again") from error
-    if not inflate.eof or inflate.unused_data:
-        raise FileFormatError(f"{name}: its header is incomplete or above {HEADER_CAP} bytes; write it again")
+        head = compact.unpack(_uncode(coded, size))
+    except ValueError as error:
+        raise _error(name, "header", PREFIX.size, "values in their shortest form", str(error)) from error
+    if not _is_head(head):
+        raise _error(name, "header", PREFIX.size, "a kind, sections and content", str(head)[:80])
+    return head, start
+
+
+def _code(text: bytes) -> bytes:
+    """The header as it is stored: coded if that makes it shorter, but not so short that reading it would take long."""
+    coded = arithmetic.encode(np.frombuffer(text, np.uint8).astype(np.uint32), 8, 1).tobytes()
+    return coded if len(coded) < len(text) <= _longest(len(coded)) else text
+
+
+def _uncode(coded: bytes, size: int) -> bytes:
+    """The header of `size` bytes; ValueError unless `_code` made of it what is given."""
+    if not len(coded) <= size <= min(_longest(len(coded)), HEADER_CAP):
+        raise ValueError(f"{len(coded)} bytes announce {size}")
+    if len(coded) == size:
+        text = coded
+    else:
+        text = arithmetic.decode(np.frombuffer(coded, np.uint8), 8, 1, size).astype(np.uint8).tobytes()
+    if _code(text) != coded:
+        raise ValueError("it could be shorter")
     return text
 
 
-def _parse(text: bytes, name: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name}: its header is not plain JSON ({error}); write it again") from error
+def _longest(coded_size: int) -> int:
+    """Bytes that a coded header may stand for."""
+    return 1024 + 64 * coded_size
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
-    return value
+def _digest(data: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(data, digest_size=DIGEST).digest()
 
 
-def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(members)) != len(members):
-        raise ValueError("an object names a member twice")
-    return dict(members)
+def _expect_equal(name: str, part: str, offset: int, what: str, stored: int, computed: int) -> None:
+    if stored != computed:
+        raise _error(name, part, offset, f"{what} {stored:x}", f"{computed:x}")
+
+
+def _error(name: str, part: str, offset: int, expected: str, found: str) -> FileFormatError:
+    return FileFormatError(
+        f"{name}: {part} at byte {offset} is damaged or cut short (expected {expected}, found {found}); "
+        "copy or write it again"
+    )
 
 
 def _is_head(head: Any) -> bool:
-    """Whether it is {"kind": text, "sections": [[unique name, size], ...], "header": {...}}."""
+    """Whether it is {"kind": text, "sections": [[unique name, size, CRC-32], ...], "header": {...}}."""
     if not isinstance(head, dict) or list(head) != ["kind", "sections", "header"]:
         return False
     if not isinstance(head["kind"], str) or not isinstance(head["header"], dict):
         return False
     sections = head["sections"]
-    pairs = isinstance(sections, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in sections)
-    if not pairs or not all(isinstance(section, str) and is_size(length) for section, length in sections):
+    rows = isinstance(sections, list) and all(isinstance(row, list) and len(row) == 3 for row in sections)
+    if not rows or not all(isinstance(section, str) and is_size(n) and is_size(crc) for section, n, crc in sections):
         return False
-    return len({section for section, _ in sections}) == len(sections)
+    return len({section for section, *_ in sections}) == len(sections)
 
 
 def is_size(value: Any) -> bool:
-    """Whether a value from JSON is an integer >= 0."""
+    """Whether a value of a header is an integer >= 0."""
     return type(value) is int and value >= 0
 
 

@@ -81,7 +81,7 @@ class Model:
 
     def zero_grad(self) -> None:
         for parameter in self.parameters.values():
-            parameter.store.grad.fill(0)
+            parameter.store.zero_grad()
 
     def predict(self, x: np.ndarray, batch: int = 256) -> np.ndarray:
         """Outputs for samples (N, ...): (N, classes), computed a batch at a time in evaluation mode."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minisparse._core import rng as kernel
-from minisparse.stores import DenseStore, SparseStore, Store
+from minisparse.stores import DenseStore, RegeneratedStore, SparseStore, Store
 
 ROLES = ("weight", "bias", "gain")
 
@@ -72,7 +72,7 @@ class Parameter:
     role : "weight", "bias" or "gain" (the scale of a normalisation)
     init : Init of the values at the start of training
     dtype : of the values as they are made, float32 or float64
-    store : DenseStore or SparseStore, which layers use as an operator; made when it is first asked for
+    store : DenseStore, SparseStore or RegeneratedStore, an operator to layers; made when it is first asked for
     notes : arrays that a method keeps beside the values, such as a copy to rewind to; a run's checkpoint
         holds them, a model's file does not
     """
@@ -137,8 +137,8 @@ class Parameter:
         """Eq. 1 for every entry: an array of `shape`, float32."""
         return self.store.rest.range(0, self.size).reshape(self.shape)
 
-    def keep(self, mask: np.ndarray, frozen: bool = True) -> None:
-        """Make this the mask: every entry off it returns to rest.
+    def keep(self, mask: np.ndarray, frozen: bool = True, rest: np.ndarray | None = None) -> None:
+        """Make this the mask: every entry off it returns to rest (the rest values, where the caller has them).
 
         A frozen mask also gives those entries no gradient; leave it open while entries compete.
         """
@@ -149,7 +149,22 @@ class Parameter:
                 return
             raise ValueError(f"{self.name}: the mask of a sparse store is fixed; call to_dense() first")
         self.store.mask, self.store.frozen = mask, frozen
-        np.copyto(self.store.values, self.rest(), where=~mask)
+        np.copyto(self.store.values, self.rest() if rest is None else rest, where=~mask)
+
+    def regenerate(self) -> None:
+        """Hold no entry: all are at their initial values, made anew in each product, and compete for a place."""
+        nothing = np.zeros(0, np.int64), np.zeros(0, self.dtype)
+        self.store = RegeneratedStore(self.shape, *nothing, replace(self.init, factor=1.0))
+
+    def hold(self, index: np.ndarray, values: np.ndarray, frozen: bool = True) -> None:
+        """Hold these entries and no others: `keep` for a weight that is regenerated.
+
+        Parameters
+        ----------
+        index : (K,) int64, flat places, strictly increasing;  values : (K,)
+        frozen : as for keep
+        """
+        self.store = RegeneratedStore(self.shape, index, values, self.store.rest, frozen)
 
     def to_sparse(self) -> None:
         """Hold only the kept entries; every value stays the same to the bit."""

@@ -15,7 +15,7 @@ from minisparse.optim import SGD, Adam, Optimizer
 from minisparse.settings import check, setting
 from minisparse.stores import DenseStore, SparseStore
 
-STORES = ("auto", "dense")
+STORES = ("auto", "dense", "regenerated")
 THIN = 0.3
 """Largest density at which a weight is held sparse; there any kind of layer trains at least 1.3 times faster."""
 
@@ -36,7 +36,7 @@ class TrainSettings:
     smoothing: float = setting(0.0, "label smoothing, in [0, 1)")
     augment: bool = setting(False, "random crops and flips")
     shift: int = setting(0, "without --augment, pixels by which images are moved at random, at most")
-    store: str = setting("auto", "how weights are held: sparse once their mask is thin and fixed, or dense", STORES)
+    store: str = setting("auto", "weights: sparse once a mask is thin and fixed, dense, or regenerated", STORES)
     seed: int = setting(0, "of initial values, batches and every other random choice")
 
     def __post_init__(self):
@@ -87,6 +87,8 @@ class Run:
 
     def __post_init__(self):
         s = self.settings
+        if s.store == "regenerated" and not self.method.regenerates:
+            raise ValueError(f"store=regenerated is not for {self.method.name}, which moves all weights: leave it out")
         self.renew_optimizer()
         self.batches = Batches(self.data.train, s.batch, s.seed, s.augment, s.shift)
 
@@ -124,9 +126,9 @@ class Run:
                 self.optimizer.rearrange(name, lambda state, index=index: state.ravel()[index])
 
     def hold_dense(self, name: str) -> None:
-        """The inverse, for one parameter; nothing if it is dense or over a rest value other than zero."""
+        """The inverse, for one parameter; nothing for a store of another kind, or over another rest value than zero."""
         p = self.model.parameters[name]
-        if isinstance(p.store, SparseStore) and p.store.rest.is_zero:
+        if type(p.store) is SparseStore and p.store.rest.is_zero:
             index = p.store.index
             p.to_dense()
             self.optimizer.rearrange(name, lambda state: _spread(state, index, p.shape))

@@ -150,8 +150,8 @@ def end_epoch(run: Run) -> dict[str, Any]:
     return row
 
 
-def evaluate(model: Model, split: Split, batch: int = 500) -> Evaluation:
-    """Error and loss of a model on a split, in evaluation mode."""
+def evaluate(model: Model, split: Split, batch: int = 100) -> Evaluation:
+    """Error and loss of a model on a split, in evaluation mode, `batch` samples at a time."""
     if len(split) == 0:
         raise ValueError("the split to evaluate on is empty")
     wrong, loss = 0, 0.0

@@ -11,7 +11,7 @@ import pytest
 
 from minisparse.checkpoint import RunFolder
 from minisparse.cli import COMMANDS, main
-from minisparse.compressed import CompressedModel
+from minisparse.compressed import CompressedModel, compress
 
 TRAIN = ["train", "--model", "mnist-100-100", "--data", "digits", "--batch", "50", "--quiet"]
 DROPBACK = [*TRAIN, "--method", "dropback", "--budget", "1200", "--seed", "3"]
@@ -63,7 +63,7 @@ def test_every_value_off_the_mask_is_its_regenerated_start_value(trained):
         assert p.value()[~p.mask].tobytes() == p.init.range(0, p.size).reshape(p.shape)[~p.mask].tobytes()
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.deep)])
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_that_was_not(tmp_path, kills):
     command = [sys.executable, "-m", "minisparse", *DROPBACK, "--epochs", str(6 * kills)]
     subprocess.run([*command, "--out", tmp_path / "whole"], check=True, stdout=subprocess.DEVNULL)
@@ -174,3 +174,46 @@ def test_tables_are_printed_for_people_by_default(trained, capsys):
     assert "test_error" in out
     assert not out.lstrip().startswith("{")
     assert np.isfinite(float(out.split("test_error:")[1].split()[0]))
+
+
+def test_verify_takes_what_was_written_and_refuses_what_was_touched(trained, tmp_path, capsys):
+    path = tmp_path / "model.msp"
+    assert main(["compress", str(trained), "-o", str(path)]) == 0
+    capsys.readouterr()
+    rows = answer(capsys, "verify", path, trained)["rows"]
+    assert [row["file_bytes"] for row in rows] == [p.stat().st_size for p in (path, trained / "checkpoint.msp")]
+    assert f"more than max_values={1000}" in complaint(capsys, "verify", path, "--max-values", "1000")
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    assert "section 'parameters' at byte" in complaint(capsys, "verify", path)
+    assert "No such file" in complaint(capsys, "verify", tmp_path / "nothing.msp")
+    # whole, but not what compress gives
+    compress(RunFolder(trained).model(), ["gaps", "raw"]).save(path)
+    assert "not the one encoding of its model" in complaint(capsys, "verify", path)
+
+
+def test_inspect_says_why_and_what_others_make_of_it(trained, tmp_path, capsys):
+    path = tmp_path / "model.msp"
+    assert main(["compress", str(trained), "-o", str(path)]) == 0
+    capsys.readouterr()
+    report = answer(capsys, "inspect", path)
+    summary, rows = report["summary"], report["rows"]
+    assert summary["file_bytes"] < summary["xz_bytes"] < summary["npz_bytes"]
+    assert summary["floor_bytes"] == pytest.approx(sum(row["floor_bytes"] or 0 for row in rows))
+    why = answer(capsys, "inspect", path, "--why", "--no-others")
+    assert sum(row["bytes"] for row in why["rows"] if row["taken"]) == sum(row["bytes"] for row in rows[1:-1])
+    assert "xz_bytes" not in why["summary"]
+
+
+def test_weights_go_out_as_safetensors_and_come_back(trained, tmp_path, capsys):
+    pytest.importorskip("safetensors")
+    weights, path, again = tmp_path / "w.safetensors", tmp_path / "a.msp", tmp_path / "b.msp"
+    assert answer(capsys, "export", trained, "-o", weights)["summary"]["file_bytes"] == weights.stat().st_size
+    answer(capsys, "import", weights, "-o", path)
+    answer(capsys, "import", weights, "--like", trained, "-o", again)
+    assert path.read_bytes() == again.read_bytes()
+    ours, theirs = RunFolder(trained).model().parameters, CompressedModel.load(path).model().parameters
+    assert all(p.value().tobytes() == theirs[name].value().tobytes() for name, p in ours.items())
+    weights.write_bytes(b"nothing")
+    assert "cannot be read as safetensors" in complaint(capsys, "import", weights, "-o", path)

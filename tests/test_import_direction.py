@@ -10,17 +10,18 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "minisparse").rglob("*.py"), *(ROOT / "_core").glob("*.py*")])
 PYTHON = [path for path in SOURCES if path.suffix == ".py"]
 
-LOW = {"_core", "rng", "settings"}
+LOW = {"_core", "rng", "settings", "compact"}
 WEIGHTS = LOW | {"stores", "params"}
 NETWORKS = WEIGHTS | {"layers", "model", "models"}
 TRAINING = NETWORKS | {"loss", "optim", "schedules", "data"}
-FILES = WEIGHTS | {"layers", "model", "codecs", "fileformat", "compressed"}
-LIBRARY = TRAINING | FILES | {"methods", "cost", "run", "train", "checkpoint", "gradcheck"}
+FILES = WEIGHTS | {"layers", "model", "codecs", "fileformat", "ledger", "compressed"}
+LIBRARY = TRAINING | FILES | {"exchange", "methods", "cost", "run", "train", "checkpoint", "gradcheck"}
 MAY_IMPORT = {
     "_core": {"_core"},
     "report": set(),
     "settings": set(),
-    "fileformat": {"fileformat"},
+    "compact": set(),
+    "fileformat": {"_core", "compact"},
     "rng": {"_core"},
     "stores": {"_core", "stores"},
     "params": {"_core", "stores"},
@@ -32,8 +33,10 @@ MAY_IMPORT = {
     "schedules": LOW,
     "data": LOW | {"data"},
     "methods": TRAINING | {"methods"},
-    "codecs": {"_core", "codecs"},
+    "codecs": {"_core", "codecs", "compact"},
+    "ledger": WEIGHTS | {"model", "codecs"},
     "compressed": FILES,
+    "exchange": FILES,
     "cost": FILES | {"cost"},
     "gradcheck": NETWORKS | {"loss"},
     "run": TRAINING | {"methods"},

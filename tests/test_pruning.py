@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minisparse import build
 from minisparse.layers import BatchNorm, Dropout, Linear, ReLU, Sequential
 from minisparse.methods import GraSP, MagnitudeAtStart, Method, RandomPruning
-from minisparse.methods.pruning import ALLOCATIONS, Pruning, allocate
+from minisparse.methods.pruning import ALLOCATIONS, Pruning, allocate, magnitude
 from minisparse.methods.scoring import gradients, scoring_batch
 from minisparse.model import Model
 from minisparse.models import NAMES
@@ -87,6 +87,7 @@ def test_uniform_gives_every_layer_one_density_and_erk_follows_its_dimensions():
     assert erk == [90, 110, 22]
     # what a full layer cannot take goes to the others, in proportion
     assert allocate([10, 200], [9, 10_000], 1009) == [9, 1000]
+    assert allocate([30, 10], [31, 11], 8) == [6, 2]
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
@@ -131,6 +132,15 @@ def test_a_shuffled_mask_has_the_same_counts_and_redrawn_survivors_new_values():
         assert (shuffled.model.parameters[name].mask != p.mask).any()
         np.testing.assert_array_equal(redrawn.model.parameters[name].mask, p.mask)
         assert (redrawn.model.parameters[name].value() != p.value())[p.mask].all()
+
+
+def test_what_was_cut_ranks_below_a_survivor_of_value_zero():
+    p = parameters([(2, 3)])[0]
+    p.store.values[...] = [[3, 0, -2], [0, 1, 0]]
+    p.keep(np.array([[True, False, True], [True, False, False]]))
+    np.testing.assert_array_equal(magnitude(p), [[3, -1, 2], [0, -1, -1]])
+    p.to_sparse()
+    np.testing.assert_array_equal(magnitude(p), [[3, -1, 2], [0, -1, -1]])
 
 
 # Scoring

@@ -63,6 +63,12 @@ def test_columns_that_do_not_rise_are_refused():
         kernel.matmul("normal", 1, 1.0, 1.0, pattern, np.ones(2), np.ones((3, 2)))
 
 
+def test_indices_of_64_bits_are_refused():
+    pattern = Pattern(np.array([0, 0]), np.array([], int), 2**31)
+    with pytest.raises(ValueError, match="64 bits"):
+        kernel.matmul("normal", 1, 1.0, 1.0, pattern, np.ones(0), np.ones((1, 2)))
+
+
 def test_an_unknown_kind_is_refused():
     pattern = Pattern(np.array([0, 1]), np.array([1]), 3)
     with pytest.raises(ValueError, match="kind"):
@@ -70,19 +76,19 @@ def test_an_unknown_kind_is_refused():
 
 
 def test_nothing_of_the_size_of_the_weight_is_held():
-    p = Parameter((2000, 1000), Init("normal", 1.0))
+    p = Parameter((8000, 1000), Init("normal", 1.0))
     store = p.store
     store.rest = Init("normal", 1.0)
-    p.keep(np.arange(2_000_000).reshape(2000, 1000) % 100 == 0)
+    p.keep(np.arange(8_000_000).reshape(8000, 1000) % 100 == 0)
     p.to_sparse()
-    x, dy = np.ones((1000, 16), np.float32), np.ones((2000, 16), np.float32)
+    x, dy = np.ones((1000, 16), np.float32), np.ones((8000, 16), np.float32)
     p.store.matmul(x)
     tracemalloc.start()
     p.store.matmul(x)
     p.store.rmatmul(dy)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * 2_000_000 / 2
+    assert peak < 4 * 8_000_000 / 2
 
 
 THREADS = """
@@ -106,3 +112,39 @@ def test_results_are_the_same_whatever_the_number_of_threads():
         return subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, check=True).stdout
 
     assert digest("1") == digest("2") == digest("3")
+
+
+@given(KINDS, st.integers(0, 2**64 - 1), st.integers(1, 9), st.integers(1, 700), st.data())
+def test_candidates_are_what_one_step_from_rest_moves_far_enough(kind, key, o, i, data):
+    generator, dtype = np.random.default_rng([o, i]), data.draw(st.sampled_from([np.float32, np.float64]))
+    pattern, mask = random_pattern(generator, o, i, 0.1)
+    gradient = generator.integers(-3, 4, size=(o, i)).astype(dtype)  # many ties
+    first, threshold = data.draw(st.integers(0, o)), data.draw(st.sampled_from([0.0, 0.25, 0.3, np.inf]))
+    place = data.draw(st.integers(0, o * i))
+    rest = materialised(kind, key, 0.5, 0.7, np.zeros_like(mask), np.zeros(0, dtype))
+    score = np.abs((rest - dtype(0.25) * gradient) - rest)
+    flat = np.arange(o * i).reshape(o, i)
+    passes = ((score > dtype(threshold)) | ((score == dtype(threshold)) & (flat < place))) & ~mask & (flat >= first * i)
+    found = kernel.candidates(kind, key, 0.5, 0.7, pattern, gradient[first:], first, 0.25, threshold, place)
+    for ours, expected in zip(found, (flat, gradient, score), strict=True):
+        np.testing.assert_array_equal(ours, expected[passes])
+        assert ours.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first": 1}, "first=1"),
+        ({"first": -1}, "first=-1"),
+        ({"threshold": -1.0}, "threshold=-1.0"),
+        ({"threshold": np.nan}, "threshold=nan"),
+        ({"rate": np.inf}, "rate=inf"),
+        ({"gradient": np.zeros((2, 4), np.float32)}, "gradient has shape"),
+        ({"gradient": np.full((2, 3), np.nan, np.float32)}, "5 NaN"),
+    ],
+)
+def test_tiles_that_do_not_fit_and_nan_off_the_pattern_are_refused(change, message):
+    pattern = Pattern(np.array([0, 1, 1]), np.array([1]), 3)
+    call = {"gradient": np.zeros((2, 3), np.float32), "first": 0, "rate": 0.1, "threshold": 0.0, "place": 0}
+    with pytest.raises(ValueError, match=message):
+        kernel.candidates("normal", 1, 1.0, 1.0, pattern, *(call | change).values())

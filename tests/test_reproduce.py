@@ -386,6 +386,24 @@ def test_show_prints_the_committed_means_by_key(capsys):
     assert [row["row"] for row in printed["rows"]] == [row.key for row in ROWS]
 
 
+def test_a_recorded_run_is_shown_afterwards_and_stands_in_the_document(tmp_path, capsys, monkeypatch):
+    recipe = replace(SMALL.recipe, data="digits", training=TrainSettings(epochs=2, lr=0.05, momentum=0.0))
+    monkeypatch.setattr("minisparse.cli.reproduce.ROWS", (replace(SMALL, recipe=recipe),))
+    monkeypatch.setattr("minisparse.reproduce.results.DOCS", tmp_path)
+    arguments = ["--seeds", "2", "--quiet", "--out", str(tmp_path / "runs")]
+    assert main(["reproduce", *arguments, "--record"]) == 1
+    assert "of a checkout" in capsys.readouterr().err
+    (tmp_path / "ARCHITECTURE.md").touch()
+    (tmp_path / "results").mkdir()
+    printed = answer(capsys, *arguments, "--record")
+    assert answer(capsys, "--show")["summary"] == printed["summary"] == answer(capsys, *arguments)["summary"]
+    assert [run["seed"] for run in printed["runs"][SMALL.key]] == [0, 1]
+    content = json.loads((tmp_path / "results" / "dropback_mnist-100-100_1000.json").read_text())
+    assert content["command"] == f"minisparse reproduce {SMALL.key} --seeds 2"
+    assert {"seed", "test_error", "validation_error", "kept", "size", "minutes", "machine"} == set(content["runs"][0])
+    assert (tmp_path / "REPRODUCTIONS.md").read_text().startswith("# Reproductions")
+
+
 def test_list_names_every_row(capsys):
     assert [row["row"] for row in answer(capsys, "--list")["rows"]] == [row.key for row in ROWS]
 

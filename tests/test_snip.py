@@ -201,6 +201,25 @@ def test_what_iterative_snip_removes_stays_away_and_in_force_it_may_return(cls, 
     assert nested is not returns
 
 
+@pytest.mark.parametrize("cls", [IterativeSNIP, FORCE])
+def test_each_step_scores_at_the_masked_weights_on_batches_of_its_own(cls):
+    run = run_of(cls(density=0.5, samples=10, batches=2))
+    w, masks = (
+        weights(run.model),
+        [Stream(1, "mask").uniform(n).reshape(s) < 0.5 for n, s in ((80, (10, 8)), (40, (4, 10)))],
+    )
+    masked = {name: value * mask for (name, value), mask in zip(w.items(), masks, strict=True)}
+    scored = w if cls is FORCE else masked
+    total = 0
+    for number in (6, 7):
+        g = gradients(run.model, *scoring_batch(run.data.train, SETTINGS.seed, number, 10), masked)
+        total = total + flat(value * dw.astype(np.float64) for value, dw in zip(scored.values(), g, strict=True))
+    expected = np.abs(total) / np.abs(total).sum()
+    if cls is IterativeSNIP:
+        expected[~flat(masks)] = -1
+    np.testing.assert_allclose(flat(run.method.scores(run, w, masks, 6)), expected, rtol=1e-12)
+
+
 def test_the_original_weights_are_trained_after_the_search():
     run = started(FORCE(density=0.2, steps=4))
     for p in run.method.candidates(run.model).values():

@@ -203,10 +203,11 @@ def test_cuts_are_as_wide_as_the_indices(monkeypatch):
         assert cuts.dtype == dtype and cuts.tolist() == [[0, 2, 2], [1, 2, 3], [2, 2, 3]]
 
 
+@pytest.mark.parametrize("name", ["spmm", "spconv"])
 @pytest.mark.parametrize("check", [check_twin, pytest.param(check_kernel, marks=compiled)])
-def test_wide_indices_keep_the_contract(check, monkeypatch):
+def test_wide_indices_keep_the_contract(check, name, monkeypatch):
     monkeypatch.setattr(places, "LIMIT", 0)
-    check("spmm")
+    check(name)
 
 
 def test_wide_indices_give_the_same_bits(monkeypatch):

@@ -1,57 +1,42 @@
-"""One training step of a wide network on a budget, in this process, and the peak of its memory.
+"""Training steps of a wide network on a budget, in this process: their time, and the peak of its memory.
 
 python -m minisparse.bench.billion BUDGET I H1 H2 ... O
 
-No layer-sized array exists at any time: weights are sparse stores over rest 1, made from the places of the
-stored entries, and every product regenerates the other weights as it needs them.
+The steps are those of `minisparse train --method dropback --store regenerated`: the whole budget is chosen anew from
+all weights, and no layer-sized array exists at any time.
 """
 
 import json
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from minisparse.bench.base import normal, places
-from minisparse.loss import softmax_cross_entropy
-from minisparse.params import Init
-from minisparse.rng import Stream, key
-from minisparse.stores import SparseStore
+from minisparse.bench.base import normal
+from minisparse.data import from_arrays
+from minisparse.methods import DropBack
+from minisparse.models import mlp
+from minisparse.rng import Stream
+from minisparse.run import Run, TrainSettings
+from minisparse.train import train_step
 
 BATCH = 32
-LR = 0.1
+STEPS = 3
+"""The first has nothing stored and the last two all: one chooses among what was stored before, one among the chosen."""
 
 
-def stores_on_budget(sizes: tuple[int, ...], budget: int) -> list[SparseStore]:
-    """A store a layer, its share of the budget proportional to its weights, each with He's initial values."""
-    weights = np.array([inputs * outputs for inputs, outputs in pairwise(sizes)])
-    shares = np.diff(np.cumsum(weights) * budget // weights.sum(), prepend=0)
-    stores = []
-    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
-        index = places(f"layer{layer}", inputs * outputs, int(shares[layer]))
-        init = Init("normal", (2 / inputs) ** 0.5, key(0, "bench", "layer", layer))
-        stores.append(SparseStore((outputs, inputs), index, init.at(index), init))
-    return stores
-
-
-def step(stores: list[SparseStore], x: np.ndarray, labels: np.ndarray) -> float:
-    """One step of SGD on the stored entries; the loss before it."""
-    inputs, z = [], x
-    for store in stores:
-        inputs.append(z)
-        z = store.matmul(z)
-        if store is not stores[-1]:
-            np.maximum(z, 0, out=z)
-    loss, dz = softmax_cross_entropy(z, labels)
-    for store, below in zip(reversed(stores), reversed(inputs), strict=True):
-        store.accumulate(dz, below)
-        if store is not stores[0]:
-            # the ReLU below passes the gradient where its output is positive
-            dz = store.rmatmul(dz) * (below > 0)
-        store.values -= np.float32(LR) * store.grad
-    return loss
+def run_on_budget(sizes: tuple[int, ...], budget: int) -> Run:
+    """A run of DropBack that is about to begin, on random inputs (I,)."""
+    inputs, *hidden, classes = sizes
+    samples = 2 * STEPS * BATCH
+    x, labels = normal("x", samples, inputs), Stream(0, "bench", "labels").integers(classes, samples)
+    data = from_arrays("normal", (x, labels), classes=classes)
+    model = mlp("wide", tuple(hidden), (inputs,), classes)
+    settings = TrainSettings(epochs=1, batch=BATCH, lr=0.1, momentum=0.0, store="regenerated")
+    run = Run(model, data, DropBack(budget=budget), settings)
+    run.method.start(run)
+    return run
 
 
 def peak_bytes() -> int:
@@ -70,18 +55,21 @@ def peak_bytes() -> int:
 
 def main(budget: int, *sizes: int) -> None:
     start = peak_bytes()
-    began = time.perf_counter()
-    stores = stores_on_budget(sizes, budget)
-    x, labels = normal("x", sizes[0], BATCH), Stream(0, "bench", "labels").integers(sizes[-1], BATCH)
-    loss = step(stores, x, labels)
+    run = run_on_budget(sizes, budget)
+    seconds, losses = [], []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        losses.append(train_step(run))
+        seconds.append(time.perf_counter() - began)
     print(
         json.dumps(
             {
                 "sizes": sizes,
-                "weights": sum(store.rows * store.columns for store in stores),
-                "stored": sum(store.kept for store in stores),
-                "step_s": time.perf_counter() - began,
-                "loss": loss,
+                "weights": sum(p.size for p in run.model.parameters.values() if p.role == "weight"),
+                "stored": run.model.kept,
+                "first_step_s": seconds[0],
+                "step_s": float(np.median(seconds[1:])),
+                "loss": losses[0],
                 "peak_mb": peak_bytes() / 1e6,
                 "peak_before_mb": start / 1e6,
             }

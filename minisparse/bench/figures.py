@@ -23,9 +23,10 @@ def draw(name: str, found: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    steps = [row for row in found["rows"] if "peak_mb" in row]
     rows = [row for row in found["rows"] if "threads" in row]
     rows = [row for row in rows if row["threads"] == max(row["threads"] for row in rows)]
-    panels = 2 if name in ROOFLINES else 1
+    panels = 2 if name in ROOFLINES or steps else 1
     figure, axes = plt.subplots(1, panels, figsize=(6.4 * panels, 4.4), layout="constrained", squeeze=False)
     if name == "spmm":
         _against_density(axes[0, 0], rows)
@@ -33,6 +34,8 @@ def draw(name: str, found: dict[str, Any], path: Path) -> None:
         _bars(axes[0, 0], rows)
     if name in ROOFLINES:
         _roofline(axes[0, 1], rows, ROOFLINES[name], found["machine"])
+    if steps:
+        _memory(axes[0, 1], steps)
     machine = found["machine"]
     figure.suptitle(f"{name}, {rows[0]['threads']} thread(s), {machine['processor']}", fontsize=10)
     figure.savefig(path, dpi=130)
@@ -88,6 +91,18 @@ def _bars(axes, rows) -> None:
     axes.grid(alpha=0.3, axis="y")
     axes.set_axisbelow(True)
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(names), 5), frameon=False)
+
+
+def _memory(axes, steps) -> None:
+    """Peak memory of training steps against the number of weights, beside that of the weights alone."""
+    weights = np.array([row["weights"] for row in steps])
+    peaks = [row["peak_mb"] for row in steps]
+    axes.plot(weights, peaks, MARKERS[0] + "-", color=PALETTE[0], label="peak of the whole process")
+    axes.plot(weights, 8e-6 * weights, "--", color=PALETTE[1], label="weights and their gradient, held dense")
+    axes.set(xscale="log", yscale="log", xlabel="weights", ylabel="memory (10$^6$ bytes)")
+    axes.set_title("DropBack, {:,} values stored".format(steps[-1]["stored"]), fontsize=10)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
 
 
 def _roofline(axes, rows, names, machine) -> None:

@@ -15,6 +15,7 @@ SHAPES = ((300, 784), (2048, 512), (512, 4608), (4096, 4096))
 BATCH = 128
 DENSITY = 0.01
 BILLION, BUDGET = (784, 30_000, 30_000, 10), 1_000_000
+WIDTHS = (3_000, 10_000, 30_000)
 SMALL, SMALL_BUDGET = (784, 300, 300, 10), 10_000
 
 
@@ -26,10 +27,13 @@ class Regen(Benchmark):
         "held. numpy_dense multiplies the same matrix, held dense in memory. N = 128.",
         "time_over_dense, transposed_over_dense: geometric mean over the shapes of our time for W x, and for W^T dy, "
         "over NumPy's for the same product.",
-        "billion_peak_mb: peak resident memory, in 10^6 bytes, of a process of its own that takes one training step of "
-        "a 784-30000-30000-10 network with ReLU (924 million weights, 1 million stored) on a batch of 32: forward, "
-        "softmax cross entropy, backward, the gradient at the stored entries, one SGD update of these. The stored "
-        "entries are fixed: no candidates compete for a place. Python, NumPy and the library are in it.",
+        "Rows of steps: DropBack's training steps as `minisparse train --method dropback --store regenerated` takes "
+        "them, each in a process of its own, 784-H-H-10 with ReLU on a batch of 32: forward, softmax cross entropy, "
+        "backward, one SGD update, and the whole budget chosen anew from all weights, exactly. first_step_s has "
+        "nothing stored yet; step_s is the median of the next two.",
+        "billion_peak_mb: peak resident memory, in 10^6 bytes, of H = 30000: 924 million weights, 1 million stored. "
+        "Python, NumPy and the library are in it. peak_mb_10x_weights: how many times the peak grows from H = 10000, "
+        "of a tenth of the weights, on the same budget.",
     )
 
     def grid(self):
@@ -58,11 +62,15 @@ class Regen(Benchmark):
         }
 
     def further_rows(self):
-        return [step_in_child(SMALL, SMALL_BUDGET) if self.quick else step_in_child(BILLION, BUDGET)]
+        if self.quick:
+            return [step_in_child(SMALL, SMALL_BUDGET)]
+        return [step_in_child((BILLION[0], width, width, BILLION[-1]), BUDGET) for width in WIDTHS]
 
     def closing(self, rows):
         """None after a quick run, which has no billion weights."""
-        return {"billion_peak_mb": next((row["peak_mb"] for row in rows if row.get("sizes") == list(BILLION)), None)}
+        peaks = {row["sizes"][1]: row["peak_mb"] for row in rows if "sizes" in row}
+        tenth, billion = peaks.get(WIDTHS[-2]), peaks.get(WIDTHS[-1])
+        return {"billion_peak_mb": billion, "peak_mb_10x_weights": billion / tenth if billion else None}
 
 
 def step_in_child(sizes: tuple[int, ...], budget: int) -> dict:

@@ -8,7 +8,20 @@ import shutil
 import sys
 
 from minisparse import __version__
-from minisparse.cli import bench, compress, cost, data, demo, evaluate, inspect, reproduce, train
+from minisparse.cli import (
+    bench,
+    compress,
+    cost,
+    data,
+    demo,
+    evaluate,
+    export,
+    imports,
+    inspect,
+    reproduce,
+    train,
+    verify,
+)
 
 COMMANDS = {
     "demo": demo,
@@ -16,6 +29,9 @@ COMMANDS = {
     "evaluate": evaluate,
     "compress": compress,
     "inspect": inspect,
+    "verify": verify,
+    "export": export,
+    "import": imports,
     "cost": cost,
     "data": data,
     "reproduce": reproduce,
@@ -30,6 +46,7 @@ Neural networks on a weight budget: train one, write it to a file, read it back,
   minisparse compress RUN -o model.msp
   minisparse evaluate model.msp --data mnist
   minisparse inspect model.msp
+  minisparse verify model.msp
   minisparse cost model.msp
   minisparse reproduce --show
   minisparse bench spmm"""

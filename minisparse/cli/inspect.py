@@ -1,12 +1,17 @@
 """Where the bytes of a .msp file go: the rows add up to the file's size exactly.
 
   minisparse inspect model.msp
+  minisparse inspect model.msp --why       what each encoding that was weighed would have taken
+
+floor_bytes is the entropy of the gaps between kept entries and of the entries, each on its own; a coder that looks at
+neighbours can go below it. Beside the file stand .npz, gzip -9 and xz -9e of the same weights.
 """
 
 from __future__ import annotations
 
 import argparse
 
+from minisparse import ledger
 from minisparse.compressed import CompressedModel
 from minisparse.report import Report
 
@@ -16,9 +21,19 @@ HELP = "where the bytes of a .msp file go"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="FILE", help="a .msp file")
+    parser.add_argument("--why", action="store_true", help="a row for each encoding that was weighed")
+    parser.add_argument("--no-others", action="store_true", help="leave out .npz, gzip and xz, slow for large models")
 
 
 def run(args: argparse.Namespace) -> Report:
     compressed = CompressedModel.load(args.model)
-    rows = [{column: row[column] for column in COLUMNS} for row in compressed.ledger()]
-    return Report(rows, compressed.summary())
+    model = compressed.model()
+    floors = ledger.floors(model)
+    rows = [
+        {column: row[column] for column in COLUMNS} | {"floor_bytes": floors.get(row["name"])}
+        for row in compressed.ledger()
+    ]
+    summary = compressed.summary() | {"floor_bytes": sum(floors.values())}
+    if not args.no_others:
+        summary |= ledger.others(model)
+    return Report(ledger.costs(model) if args.why else rows, summary)

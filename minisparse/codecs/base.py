@@ -26,7 +26,8 @@ class Codec(ABC):
 
     def __init_subclass__(cls, **keywords):
         super().__init_subclass__(**keywords)
-        Codec.registry[cls.name] = cls
+        if "name" in vars(cls):
+            Codec.registry[cls.name] = cls
 
     @abstractmethod
     def encode(self, array: np.ndarray) -> bytes:
@@ -61,6 +62,20 @@ class Codec(ABC):
         except (TypeError, KeyError) as error:
             known = ", ".join(sorted(Codec.registry))
             raise ValueError(f"{str(config)[:80]} describes no codec; there are: {known}") from error
+
+
+class MaskCodec(Codec):
+    """A codec of masks, vectors of bool, which can also give the places of the kept entries alone."""
+
+    @abstractmethod
+    def places(self, data: bytes, count: int) -> np.ndarray:
+        """Where the mask of `count` entries that was encoded is True: (K,) int64, increasing."""
+
+    def decode(self, data, count):
+        places = self.places(data, count)
+        mask = np.zeros(count, bool)
+        mask[places] = True
+        return mask
 
 
 def check_vector(array: np.ndarray, dtype: Any) -> None:

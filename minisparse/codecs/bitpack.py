@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minisparse.codecs import bits
-from minisparse.codecs.base import Codec, check_count, check_integer, check_vector
+from minisparse.codecs.base import Codec, MaskCodec, check_count, check_integer, check_vector
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Bitpack(Codec):
 
 
 @dataclass(frozen=True)
-class Bitmap(Codec):
+class Bitmap(MaskCodec):
     """A mask: a vector of bool."""
 
     name = "bitmap"
@@ -51,9 +51,11 @@ class Bitmap(Codec):
         check_vector(array, bool)
         return np.packbits(array).tobytes()
 
-    def decode(self, data, count):
+    def places(self, data, count):
         check_count(count)
-        return bits.unpack_fixed(data, 1, count).astype(bool)
+        if len(data) != (count + 7) // 8 or (count % 8 and data[-1] << count % 8 & 255):
+            raise ValueError(f"{count} bits and zeros after them must fill {len(data)} bytes")
+        return np.flatnonzero(np.unpackbits(np.frombuffer(data, np.uint8), count=count))
 
     @classmethod
     def examples(cls):

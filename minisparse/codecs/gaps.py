@@ -14,14 +14,14 @@ import numpy as np
 
 from minisparse._core import gaps as kernel
 from minisparse.codecs import bits
-from minisparse.codecs.base import Codec, check_count, check_integer, check_vector
+from minisparse.codecs.base import MaskCodec, check_count, check_integer, check_vector
 from minisparse.codecs.huffman import Huffman
 
 WIDEST = 16
 
 
 @dataclass(frozen=True)
-class Gaps(Codec):
+class Gaps(MaskCodec):
     """A mask, a vector of bool: the number of symbols (varint), then the symbols as `Huffman` codes them.
 
     Parameters
@@ -40,15 +40,13 @@ class Gaps(Codec):
         symbols = kernel.to_symbols(np.flatnonzero(array), self.width)
         return bits.put_varint(len(symbols)) + Huffman().encode(symbols)
 
-    def decode(self, data, count):
+    def places(self, data, count):
         check_count(count)
         number, start = bits.take_varint(data)
         # every symbol passes at least one entry
         if number > count:
             raise ValueError(f"{number} gaps are too many for a mask of {count} entries")
-        mask = np.zeros(count, bool)
-        mask[kernel.from_symbols(Huffman().decode(data[start:], number), self.width, count)] = True
-        return mask
+        return kernel.from_symbols(Huffman().decode(data[start:], number), self.width, count)
 
     @classmethod
     def examples(cls):

@@ -35,6 +35,8 @@ class Method:
 
     name: ClassVar[str] = "dense"
     registry: ClassVar[dict[str, type[Method]]] = {}
+    regenerates: ClassVar[bool] = False
+    """Whether it can train on regenerated stores, which hold what is stored and no more."""
     recipe: ClassVar[dict[str, Any]] = {}
     """Training settings that suit this method, used where the user names none."""
 

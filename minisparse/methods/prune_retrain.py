@@ -1,19 +1,21 @@
 """Pruning after training: learn which connections matter, remove the others, retrain those that stay.
 
-The network is trained in full, until `cut` of the run is over. Then a weight of layer l goes if it is small for its
-layer,
+The network is trained in full, until `cut_at` of the run is over. Then small weights go - the k largest |w| of the
+whole model stay, or, with `scale` deviation, those that are small for their layer l go,
 
     |w| < q sigma_l,   sigma_l the standard deviation of the layer's weights                         (1)
 
-and the survivors go on from their values at `retrain` times the learning rate. The quality factor q is the one that
-meets the budget: the k largest |w| / sigma_l stay.
+the quality factor q being the one that meets the budget - and the survivors go on from their values at `retrain`
+times the learning rate.
 
 Stored: k weights and their places, all biases and gains.
-Suggested: cut 0.5, retrain 0.1; each of the two phases runs through the whole learning rate schedule.
-Does not help: when there is no time to train twice; gradual pruning (magnitude) is better then.
+Suggested: cut_at 0.5, retrain 0.1; each of the two phases runs through the whole learning rate schedule.
+Does not help: when there is no time to train twice; gradual pruning (magnitude) is better then. Eq. 1 with one q for
+all layers empties small layers at 2 % density: wide layers have more outliers, in units of sigma, to spend it on.
 
 Source: S. Han, J. Pool, J. Tran, W. Dally, NIPS 2015, arXiv 1506.02626, sections 3 and 3.5.
-Differs from the paper: q follows from the budget; one cut instead of several; dropout is not adapted.
+Differs from the paper: q follows from the budget and is one for all layers; one threshold on |w| by default; one cut
+instead of several; dropout is not adapted.
 """
 
 from __future__ import annotations
@@ -26,25 +28,25 @@ import numpy as np
 from minisparse.methods.pruning import Pruning
 from minisparse.settings import check, setting
 
-SCALES = ("deviation", "none")
+SCALES = ("none", "deviation")
 
 
 @dataclass(frozen=True)
 class PruneRetrain(Pruning):
-    """Train, keep the largest |w| / sigma_l, retrain.
+    """Train, keep the largest |w|, retrain.
 
     Parameters
     ----------
-    cut : progress in [0, 1) at which the network is pruned
+    cut_at : progress in (0, 1] at which the network is pruned
     retrain : factor on the learning rate afterwards
-    scale : "deviation" for eq. 1, "none" for one threshold on |w| over all layers
+    scale : "none" for one threshold on |w| over all layers, "deviation" for eq. 1
     """
 
     name: ClassVar[str] = "prune-retrain"
 
     cut_at: float = setting(0.5, "progress in (0, 1] at which the trained network is pruned")
     retrain: float = setting(0.1, "factor on the learning rate afterwards, > 0")
-    scale: str = setting("deviation", "compare |w| over its layer's standard deviation, or |w| itself", SCALES)
+    scale: str = setting("none", "compare |w| itself, or over its layer's standard deviation", SCALES)
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,4 +80,4 @@ class PruneRetrain(Pruning):
 
     @classmethod
     def examples(cls):
-        return [cls(density=0.1), cls(budget=60, cut_at=0.7, scale="none", floor=3), cls(density=0.2, cut_at=1.0)]
+        return [cls(density=0.1), cls(budget=60, cut_at=0.7, floor=3), cls(density=0.2, cut_at=1.0, scale="deviation")]

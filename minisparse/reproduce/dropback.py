@@ -1,14 +1,29 @@
 """The rows of DropBack: M. Golub, G. Lemieux, M. Lis, 2018, arXiv 1806.06949.
 
 The paper's tables were not at hand as text: its figures stand here from memory, and are printed as recalled.
+
+How the settings were chosen: by validation errors of lenet-300-100 at 20,000 values, seed 0, 30 epochs, where 0.2
+points are noise. Learning rate 0.4 and batches of 50 gave 1.96 %; rate 0.2 gave 2.32, 0.6 2.08; batches of 100 2.36;
+a cosine schedule 2.00, halving 2.16; weight decay 1e-4 2.04; label smoothing 0.1 2.00; initial values of 0.7 times
+the size 2.06; standardised pixels at rate 0.1 2.40; freezing at 0.3 of the run 1.94, and with 60 epochs 1.86; shifts
+by one pixel 1.28. At 1,500 values 4.52 %; shifts 4.86; rate 0.2 5.42 and 0.1 6.22 (20 epochs), 0.8 diverges; batches
+of 25 4.70 (20 epochs), of 100 4.82 (60 epochs).
 """
+
+from dataclasses import replace
 
 from minisparse.reproduce.rows import Figure, Recipe, Row
 from minisparse.run import TrainSettings
 
 TABLE_1 = "arXiv 1806.06949, table 1"
 TABLE_2 = "arXiv 1806.06949, table 2"
-MNIST = TrainSettings(epochs=30, batch=50, lr=0.4, schedule="step", momentum=0.0)
+PLAIN = TrainSettings(epochs=30, batch=50, lr=0.4, schedule="step", momentum=0.0)
+MNIST = replace(PLAIN, shift=1)
+SMALL = 1_500
+"""Budget at which shifts hurt, since the network underfits."""
+SHIFTED = "trained on shifted images; the row that ends in plain is without"
+CONV = replace(MNIST, epochs=15, lr=0.1)
+"""LeNet-5 has no nonlinearity behind its convolutions, and diverges at 0.4."""
 CIFAR = TrainSettings(epochs=15, batch=64, lr=0.4, schedule="cosine", momentum=0.0, weight_decay=5e-4, augment=True)
 TOO_LARGE = "a network of this size needs days on a CPU; the rows on narrower networks stand in for it"
 
@@ -17,7 +32,7 @@ def dense(training: TrainSettings, **recipe) -> Recipe:
     return Recipe({"name": "dense"}, training, **recipe)
 
 
-def dropback(budget: int | float, training: TrainSettings = MNIST, **recipe) -> Recipe:
+def dropback(budget: int | float, training: TrainSettings, **recipe) -> Recipe:
     """A budget of values, or a density below 1."""
     amount = {"density": budget} if budget < 1 else {"budget": budget}
     return Recipe({"name": "dropback", **amount}, training, **recipe)
@@ -29,9 +44,15 @@ def recalled(error: float, source: str = TABLE_1) -> Figure:
 
 def _mnist(network: str, size: int, dense_error: float, figures: dict[int, tuple[float, float]]):
     """figures : budget -> (the paper's error, the one to reach)"""
-    yield Row(f"dense/{network}/{size}", recalled(dense_error), dense(MNIST))
+    yield Row(f"dense/{network}/{size}", recalled(dense_error), dense(MNIST), deviation=SHIFTED)
+    yield Row(f"dense/{network}/{size}/plain", recalled(dense_error), dense(PLAIN))
     for budget, (error, accept) in figures.items():
-        yield Row(f"dropback/{network}/{budget}", recalled(error), dropback(budget), accept)
+        key, paper = f"dropback/{network}/{budget}", recalled(error)
+        if budget > SMALL:
+            yield Row(key, paper, dropback(budget, MNIST), accept, deviation=SHIFTED)
+            yield Row(f"{key}/plain", paper, dropback(budget, PLAIN))
+        else:
+            yield Row(key, paper, dropback(budget, PLAIN), accept)
 
 
 def _quoted(network: str, dense_error: float, size: int, figures: dict[int, float]):
@@ -40,22 +61,19 @@ def _quoted(network: str, dense_error: float, size: int, figures: dict[int, floa
         yield Row(f"dropback/{network}/{budget}", recalled(error, TABLE_2), reason=TOO_LARGE)
 
 
-def _cifar(network: str, width: float):
-    """At 4.5x: no more than a point above the dense network."""
-    yield Row(f"dense/{network}/1", recipe=dense(CIFAR, data="cifar10", width=width), seeds=1)
-    yield Row(
-        f"dropback/{network}/0.222",
-        recipe=dropback(0.222, CIFAR, data="cifar10", width=width),
-        against=(f"dense/{network}/1", 1.0),
-        seeds=1,
-    )
+def _cifar(network: str, width: float, epochs: int):
+    """At 4.5x: no more than a point above the dense network, trained alike."""
+    training, size = replace(CIFAR, epochs=epochs), {"data": "cifar10", "width": width}
+    yield Row(f"dense/{network}/1", recipe=dense(training, **size), seeds=1)
+    recipe = dropback(0.222, training, **size)
+    yield Row(f"dropback/{network}/0.222", recipe=recipe, against=(f"dense/{network}/1", 1.0), seeds=1)
 
 
 ROWS = (
     *_mnist("lenet-300-100", 266_610, 1.41, {50_000: (1.51, 1.6), 20_000: (1.78, 1.85), 1_500: (3.84, 4.0)}),
     *_mnist("mnist-100-100", 89_610, 1.70, {50_000: (1.58, 1.8), 20_000: (1.70, 1.9), 1_500: (3.78, 4.3)}),
-    *_cifar("densenet-22-12", 0.5),
-    *_cifar("wrn-16-2", 0.5),
+    *_cifar("densenet-22-12", 0.5, 8),
+    *_cifar("wrn-16-2", 0.5, 12),
     *_quoted("vgg-s", 10.08, 15_000_000, {5_000_000: 9.75, 3_000_000: 9.90, 750_000: 13.49}),
     *_quoted("densenet", 6.48, 2_700_000, {600_000: 5.86, 100_000: 9.42}),
     *_quoted("wrn-28-10", 3.75, 36_000_000, {8_000_000: 3.85, 7_000_000: 4.02, 5_000_000: 4.20}),

@@ -11,7 +11,7 @@ from minisparse.reproduce.snip import CONV, FC
 
 TRAINING = {
     "lenet-300-100": replace(FC, batch=256, lr=0.05),
-    "lenet-5-caffe": replace(CONV, batch=256, lr=0.05),
+    "lenet-5-caffe": replace(CONV, epochs=20, batch=256, warmup=0.0),
 }
 
 

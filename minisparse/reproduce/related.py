@@ -2,6 +2,7 @@
 
 No paper states these figures for these networks under one training: there is nothing to compare with but each
 other. Each of a network's rows on MNIST is trained as SNIP's are, unless its method asks for training of its own.
+Densities are of the weights, DropBack's of all values, biases included.
 """
 
 from minisparse.reproduce import dropback, espn
@@ -12,20 +13,20 @@ from minisparse.run import TrainSettings
 NETWORKS = ("lenet-300-100", "lenet-5-caffe")
 DENSITIES = (0.05, 0.02, 0.01)
 METHODS = {
-    "random": {"name": "random"},
-    "magnitude-init": {"name": "magnitude-init"},
-    "snip": {"name": "snip"},
-    "iterative-snip": {"name": "iterative-snip"},
-    "force": {"name": "force"},
-    "grasp": {"name": "grasp"},
-    "prune-retrain": {"name": "prune-retrain"},
-    "magnitude": {"name": "magnitude", "begin": 0.1, "end": 0.6},
-    "lottery": {"name": "lottery", "rounds": 5},
-    "espn": {"name": "espn"},
-    "espn-rewind": {"name": "espn-rewind"},
-    "dropback": {"name": "dropback"},
+    "random": {},
+    "magnitude-init": {},
+    "snip": {},
+    "iterative-snip": {},
+    "force": {},
+    "grasp": {},
+    "prune-retrain": {},
+    "magnitude": {"begin": 0.1, "end": 0.6},
+    "lottery": {"rounds": 5},
+    "espn": {},
+    "espn-rewind": {},
+    "dropback": {},
 }
-"""Name in a row's key -> the method and its settings, density apart."""
+"""A method's name -> its settings, density apart."""
 CIFAR = TrainSettings(epochs=15, batch=64, lr=0.1, schedule="cosine", momentum=0.9, weight_decay=5e-4, augment=True)
 VGG, RESNET = ("vgg16", 0.25), ("resnet-20", 0.5)
 """Widths at which a run takes less than 20 minutes on two cores."""
@@ -33,14 +34,14 @@ FLOOR = "every layer keeps at least one weight, where one global cut could empty
 
 
 def _baseline(method: str, network: str, density: float) -> Row:
-    settings = {key: value for key, value in METHODS[method].items() if key != "name"}
     if method == "dropback":
-        recipe = dropback.dropback(density)
+        training = dropback.CONV if network == "lenet-5-caffe" else dropback.MNIST
+        recipe = dropback.dropback(density, training)
     elif method.startswith("espn"):
         recipe = espn.espn(method, network, density)
     else:
-        recipe = on_mnist(METHODS[method]["name"], network, density=density, **settings)
-    return Row(f"{method}/{network}/{density}", recipe=recipe, seeds=5 if network == "lenet-300-100" else 3)
+        recipe = on_mnist(method, network, density=density, **METHODS[method])
+    return Row(f"{method}/{network}/{density}", recipe=recipe, seeds=3)
 
 
 def _table(declared: set[str]):
@@ -54,16 +55,15 @@ def _table(declared: set[str]):
 
 
 def _cifar(network: str, width: float, densities: tuple[float, ...]):
-    def row(method: str, density: float, training: TrainSettings, deviation: str = "", **settings) -> Row:
-        amount = {} if method == "dense" else {"density": density}
-        recipe = Recipe({**settings, **amount}, training, data="cifar10", width=width)
-        return Row(f"{method}/{network}/{density}", recipe=recipe, seeds=1, deviation=deviation)
+    def recipe(method: str, training: TrainSettings, **settings) -> Recipe:
+        return Recipe({"name": method, **settings}, training, data="cifar10", width=width)
 
-    yield row("dense", 1, CIFAR, name="dense")
+    yield Row(f"dense/{network}/1", recipe=recipe("dense", CIFAR), seeds=1)
     for density in densities:
-        yield row("dropback", density, dropback.CIFAR, name="dropback")
+        yield Row(f"dropback/{network}/{density}", recipe=recipe("dropback", dropback.CIFAR, density=density), seeds=1)
         for method in ("snip", "espn", "magnitude"):
-            yield row(method, density, CIFAR, FLOOR, floor=1, **METHODS[method])
+            pruned = recipe(method, CIFAR, density=density, floor=1, **METHODS[method])
+            yield Row(f"{method}/{network}/{density}", recipe=pruned, seeds=1, deviation=FLOOR)
 
 
 def _surgery():

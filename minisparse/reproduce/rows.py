@@ -122,7 +122,9 @@ def select(rows: tuple[Row, ...], names: list[str]) -> list[Row]:
     """
     if not names:
         return list(rows)
-    chosen = {name: [row for row in rows if _fits(row.key, name)] for name in names}
+    chosen = {name: [row for row in rows if row.key == name] for name in names}
+    for name in names:
+        chosen[name] = chosen[name] or [row for row in rows if _fits(row.key, name)]
     for name, found in chosen.items():
         if not found:
             raise ValueError(f"no row is called {name!r}: `minisparse reproduce --list` names them all")
@@ -131,4 +133,4 @@ def select(rows: tuple[Row, ...], names: list[str]) -> list[Row]:
 
 
 def _fits(key: str, name: str) -> bool:
-    return key == name or key.startswith(name.rstrip("/") + "/") or fnmatchcase(key, name)
+    return key.startswith(name.rstrip("/") + "/") or fnmatchcase(key, name)

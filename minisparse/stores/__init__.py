@@ -3,6 +3,7 @@
 from minisparse.stores.base import Store
 from minisparse.stores.convolution import Geometry
 from minisparse.stores.dense import DenseStore
+from minisparse.stores.regenerated import RegeneratedStore
 from minisparse.stores.sparse import SparseStore
 
-__all__ = ["DenseStore", "Geometry", "SparseStore", "Store"]
+__all__ = ["DenseStore", "Geometry", "RegeneratedStore", "SparseStore", "Store"]

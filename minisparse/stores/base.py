@@ -20,11 +20,17 @@ class Store(ABC):
     values, grad : the stored entries and their gradient, arrays of one shape, float32 or float64
     rest : Init - the value of every entry off the mask
     mask : bool array of `shape`, or None when every entry is kept
+    frozen : whether entries off the mask stay there; else they compete for a place
     """
 
     shape: tuple[int, ...]
     values: np.ndarray
     grad: np.ndarray
+    frozen: bool
+
+    def zero_grad(self) -> None:
+        """Begin a step: no gradient yet."""
+        self.grad.fill(0)
 
     @abstractmethod
     def dense(self) -> np.ndarray:

@@ -6,17 +6,18 @@ forgotten again, so that nothing of the size of W is ever held.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from minisparse._core import regen, spconv, spmm
+from minisparse._core import regen, regen_ref, spconv, spmm
 from minisparse._core.pattern import Pattern
 from minisparse.stores.base import Store
 from minisparse.stores.convolution import Geometry
 from minisparse.stores.dense import DenseStore
 
-TILE = 1 << 16
-"""Entries regenerated at a time where a weight has groups, rounded up to whole rows."""
+TILE = regen_ref.TILE
+"""Most entries regenerated at a time where a product has groups or is a convolution, in whole rows."""
 
 
 class SparseStore(Store):
@@ -33,6 +34,8 @@ class SparseStore(Store):
     ----------
     pattern : the places of the entries in the matrix (O, I)
     """
+
+    frozen = True
 
     def __init__(self, shape: tuple[int, ...], index: np.ndarray, values: np.ndarray, rest):
         self.shape = tuple(shape)
@@ -60,7 +63,7 @@ class SparseStore(Store):
         return cls(store.shape, index, store.values.ravel()[index], store.rest)
 
     def to_dense(self) -> DenseStore:
-        return DenseStore(self.dense(), self.rest, self.mask)
+        return DenseStore(self.dense(), self.rest, self.mask, self.frozen)
 
     @property
     def index(self) -> np.ndarray:
@@ -79,43 +82,54 @@ class SparseStore(Store):
         return len(self.values)
 
     def dense(self) -> np.ndarray:
-        return self._tile(0, self.rows).reshape(self.shape)
+        return self._tile(slice(0, self.rows)).values.reshape(self.shape)
 
     def rest_values(self) -> np.ndarray:
         return self.rest.at(self.index)
 
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
-        if self.rest.is_zero:
+        if self._rest_is_nothing:
             return spmm.matmul(self._grouped(groups), self.values, x)
         if groups == 1:
             return regen.matmul(*self._weight(), x)
         y = np.empty((self.rows, x.shape[1]), x.dtype)
-        for rows, columns in self._tiles(groups):
-            np.matmul(self._tile(rows.start, rows.stop), x[columns], out=y[rows])
+        for rows, group in self._tiles(groups):
+            y[rows] = self._tile(rows).matmul(part(x, group, groups))
         return y
 
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
-        if self.rest.is_zero:
+        if self._rest_is_nothing:
             return spmm.rmatmul(self._grouped(groups), self.values, dy)
         if groups == 1:
             return regen.rmatmul(*self._weight(), dy)
         dx = np.zeros((groups * self.columns, dy.shape[1]), dy.dtype)
-        for rows, columns in self._tiles(groups):
-            dx[columns] += self._tile(rows.start, rows.stop).T @ dy[rows]
+        for rows, group in self._tiles(groups):
+            part(dx, group, groups)[...] += self._tile(rows).rmatmul(dy[rows])
         return dx
 
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
         self.grad += spmm.sampled(self._grouped(groups), dy, x)
 
     def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
-        if not (self.rest.is_zero and geometry.fits_kernels(self.values, x)):
+        if not geometry.fits_kernels(self.values, x):
             return super().convolve(x, geometry)
-        return spconv.convolve(self.pattern, self.values, x, *_settings(geometry))
+        if self._rest_is_nothing:
+            return spconv.convolve(self.pattern, self.values, x, *_settings(geometry))
+        y = np.empty((self.rows, *geometry.output_size(*x.shape[1:3]), x.shape[3]), x.dtype)
+        for rows, group in self._tiles(geometry.groups):
+            y[rows] = self._tile(rows).convolve(part(x, group, geometry.groups), replace(geometry, groups=1))
+        return y
 
     def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
-        if not (self.rest.is_zero and geometry.fits_kernels(self.values, dy)):
+        if not geometry.fits_kernels(self.values, dy):
             return super().rconvolve(dy, geometry, shape)
-        return spconv.input_gradient(self.pattern, self.values, dy, *shape[:3], *_settings(geometry))
+        if self._rest_is_nothing:
+            return spconv.input_gradient(self.pattern, self.values, dy, *shape[:3], *_settings(geometry))
+        dx = np.zeros(shape, dy.dtype)
+        for rows, group in self._tiles(geometry.groups):
+            to = part(dx, group, geometry.groups)
+            to += self._tile(rows).rconvolve(dy[rows], replace(geometry, groups=1), to.shape)
+        return dx
 
     def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
         if not geometry.fits_kernels(self.values, dy, x):
@@ -129,27 +143,36 @@ class SparseStore(Store):
         index = sum(pattern.nbytes for pattern in (self.pattern, *self._grouped_patterns.values()))
         return {"values": self.values.nbytes, "index": index, "grad": self.grad.nbytes}
 
+    @property
+    def _rest_is_nothing(self) -> bool:
+        """Whether products pass over the entries at rest."""
+        return self.rest.is_zero
+
     def _weight(self) -> tuple:
         rest = self.rest
         return rest.kind, rest.key, rest.scale, rest.factor, self.pattern, self.values
 
-    def _tile(self, first: int, last: int) -> np.ndarray:
-        """Rows first to last - 1, the kept entries laid over regenerated ones."""
-        rest = self.rest.range(first * self.columns, last * self.columns)
-        tile = rest.astype(self.values.dtype, copy=False).reshape(last - first, self.columns)
-        indptr, indices = self.pattern.indptr, self.pattern.indices
-        entries = slice(indptr[first], indptr[last])
-        row = np.repeat(np.arange(last - first), np.diff(indptr[first : last + 1]))
-        tile[row, indices[entries]] = self.values[entries]
-        return tile
+    def _tile(self, rows: slice) -> DenseStore:
+        """These rows as a weight of their own, the kept entries laid over regenerated ones."""
+        count = rows.stop - rows.start
+        rest = self.rest.range(rows.start * self.columns, rows.stop * self.columns)
+        tile = rest.astype(self.values.dtype, copy=False).reshape(count, self.columns)
+        row, column, entries = self._entries(rows)
+        tile[row, column] = self.values[entries]
+        return DenseStore(tile.reshape(count, *self.shape[1:]) if len(self.shape) > 1 else tile, self.rest)
 
-    def _tiles(self, groups: int) -> Iterator[tuple[slice, slice]]:
-        """Rows of a tile and the rows of x that they meet."""
-        step, per_group = max(1, TILE // max(self.columns, 1)), self.rows // groups
+    def _entries(self, rows: slice) -> tuple[np.ndarray, np.ndarray, slice]:
+        """Row within the tile and column of the kept entries of these rows, and which entries they are."""
+        borders = self.pattern.indptr[rows.start : rows.stop + 1]
+        entries = slice(borders[0], borders[-1])
+        return np.repeat(np.arange(len(borders) - 1), np.diff(borders)), self.pattern.indices[entries], entries
+
+    def _tiles(self, groups: int) -> Iterator[tuple[slice, int]]:
+        """Rows of a tile, and which group they are of."""
+        step, each = max(1, TILE // max(self.columns, 1)), self.rows // groups
         for group in range(groups):
-            columns = slice(group * self.columns, (group + 1) * self.columns)
-            for first in range(group * per_group, (group + 1) * per_group, step):
-                yield slice(first, min(first + step, (group + 1) * per_group)), columns
+            for first in range(group * each, (group + 1) * each, step):
+                yield slice(first, min(first + step, (group + 1) * each)), group
 
     def _grouped(self, groups: int) -> Pattern:
         """The pattern as it meets an operand of groups * I rows."""
@@ -161,6 +184,12 @@ class SparseStore(Store):
             indptr, indices = self.pattern.indptr.astype(np.int64), self.pattern.indices + offset
             self._grouped_patterns[groups] = Pattern(indptr, indices, groups * self.columns)
         return self._grouped_patterns[groups]
+
+
+def part(x: np.ndarray, group: int, groups: int) -> np.ndarray:
+    """The rows of an operand that a group meets."""
+    each = len(x) // groups
+    return x[group * each : (group + 1) * each]
 
 
 def _settings(geometry: Geometry) -> tuple[int, ...]:

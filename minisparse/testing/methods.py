@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 
@@ -40,16 +41,22 @@ def check_method(method: Method) -> None:
 
     Its settings survive JSON; whatever is off a mask sits at rest to the bit after every step and has no optimiser
     state; a budget is met at the end; equal runs are equal to the bit, also when one is stopped after any step
-    and resumed; and the file decodes to the same weights.
+    and resumed; and the file decodes to the same weights. All this on regenerated stores as well, if it takes them.
     """
     assert Method.from_config(method.config()) == method, "from_config(config()) is another method"
-    run = _start(method)
+    for store in ("auto", "regenerated") if method.regenerates else ("auto",):
+        _check_run(method, replace(SETTINGS, store=store))
+
+
+def _check_run(method: Method, settings: TrainSettings) -> None:
+    run = _fresh(method, settings)
+    method.start(run)
     states = [_state(run)]
     with tempfile.TemporaryDirectory() as folder:
         stopped = RunFolder(folder)
         for _ in range(run.total_steps):
             stopped.save(run)
-            resumed = _fresh(method)
+            resumed = _fresh(method, settings)
             assert stopped.restore(resumed)
             assert _state(resumed) == states[-1], f"the checkpoint at step {run.step} lost something"
             train_step(resumed)
@@ -64,14 +71,8 @@ def check_method(method: Method) -> None:
     _check_file(run.model)
 
 
-def _fresh(method: Method) -> Run:
-    return Run(small_model(), small_data(), method, SETTINGS)
-
-
-def _start(method: Method) -> Run:
-    run = _fresh(method)
-    method.start(run)
-    return run
+def _fresh(method: Method, settings: TrainSettings) -> Run:
+    return Run(small_model(), small_data(), method, settings)
 
 
 def _check_rest(run: Run) -> None:
