@@ -35,6 +35,12 @@ def test_an_array_that_lives_keeps_its_memory():
     assert (view == 7).all() and not np.shares_memory(view, other)
 
 
+def test_memory_that_waits_is_lent_once():
+    reuse.empty(SIZE)
+    first, second = reuse.empty(SIZE), reuse.empty(SIZE)
+    assert not np.shares_memory(first, second)
+
+
 def test_sizes_do_not_mix():
     reuse.empty(SIZE)
     assert reuse.empty(SIZE + 1).size == SIZE + 1
