@@ -16,7 +16,9 @@ import os
 
 import numpy as np
 
-from minisparse._core import reuse
+from minisparse._core import allocator
+
+include "team.pxi"
 
 cdef extern from "wide.h" nogil:
     ctypedef float vf32
@@ -68,7 +70,7 @@ cdef Image image_of(const floating[:, :, :, :] array) noexcept:
 cdef empty(shape, dtype):
     """An array whose first entry starts a cache line, so that no pixel of whole blocks touches three."""
     nbytes = math.prod(shape) * dtype.itemsize
-    memory = reuse.empty(nbytes + LINE)
+    memory = allocator.empty(nbytes + LINE)
     first = -memory.ctypes.data % LINE
     return memory[first:first + nbytes].view(dtype).reshape(shape)
 

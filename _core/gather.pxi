@@ -18,10 +18,11 @@ def _gather(const int64_t[::1] starts, const int32_t[::1] at, const floating[::1
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
+    cdef int threads = team(True)
     cdef Entries* e = &entries
     # Pattern and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
     with nogil:
-        for task in prange(blocks * bands, schedule="dynamic"):
+        for task in prange(blocks * bands, schedule="dynamic", num_threads=threads):
             if floating is float:
                 gather_band(<vf32*>&room[threadid(), 0], size, e, from_, to, p, residues, group,
                             task // bands * PIXEL, task % bands * band, min(task % bands * band + band, height))

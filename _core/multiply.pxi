@@ -36,8 +36,9 @@ def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1]
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
+    cdef int threads = team(True)
     # the tables of offsets name pixels of the packed rows only; w has whole panels
-    with nogil, parallel():
+    with nogil, parallel(num_threads=threads):
         memory = <char*>malloc(sums + size + SLACK + LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:

@@ -17,8 +17,7 @@ import numpy as np
 from minisparse._core import norm_ref as twin
 from minisparse._core.relu_ref import check_gradient
 
-cdef extern from "team.h" nogil:
-    int team(int worthwhile)
+include "team.pxi"
 
 cdef enum:
     LANES = 16

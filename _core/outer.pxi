@@ -30,8 +30,9 @@ def _outer(const int32_t[:, ::1] at, const int64_t[:, ::1] fields, const floatin
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
+    cdef int threads = team(True)
     # as above; a job adds to panels of its own, of its part of `partial`
-    with nogil, parallel():
+    with nogil, parallel(num_threads=threads):
         memory = <char*>malloc(size + turned + strips + LINE)
         for job in prange(tiles.parts * groups, schedule="dynamic"):
             if memory == NULL:

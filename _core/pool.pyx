@@ -14,8 +14,7 @@ import numpy as np
 
 from minisparse._core import pool_ref as twin
 
-cdef extern from "team.h" nogil:
-    int team(int worthwhile)
+include "team.pxi"
 
 cdef enum:
     SMALL = 8192  # results that are not worth a second thread

@@ -19,10 +19,9 @@ cdef extern from "stream.h" nogil:
     void put(void *to, const void *block, int64_t nbytes, bint streamed)
     void fence()
 
-cdef extern from "team.h" nogil:
-    int team(int worthwhile)
-
 from minisparse._core.quant_ref import check_codebook, check_gradient, check_index, check_out, check_quantiser
+
+include "team.pxi"
 
 cdef enum:
     LANES = 16

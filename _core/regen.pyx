@@ -19,8 +19,7 @@ from minisparse._core.regen_ref import KINDS, check, check_tile
 from minisparse._core.rng_ref import _mixed_halves
 from minisparse._core.spmm_ref import check_operand
 
-cdef extern from "team.h":
-    int team(int worthwhile)
+include "team.pxi"
 
 cdef extern from "vec.h":
     ctypedef float vf32

@@ -11,8 +11,7 @@ import numpy as np
 
 from minisparse._core import relu_ref as twin
 
-cdef extern from "team.h" nogil:
-    int team(int worthwhile)
+include "team.pxi"
 
 cdef enum:
     CHUNK = 8192

@@ -21,10 +21,11 @@ def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int64_t[::1]
     cdef Plan* p = &plan
     cdef Image* from_ = &source
     cdef Image* to = &target
+    cdef int threads = team(True)
     cdef Entries* e = &entries
     # as above; order is a permutation
     with nogil:
-        for part in prange(parts, schedule="dynamic"):
+        for part in prange(parts, schedule="dynamic", num_threads=threads):
             if floating is float:
                 sample_part(<vf32*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
                             group, band, part * tasks // parts, (part + 1) * tasks // parts)

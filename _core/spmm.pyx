@@ -20,8 +20,7 @@ import numpy as np
 
 from minisparse._core.spmm_ref import check_operand, check_pattern, check_values
 
-cdef extern from "team.h":
-    int team(int worthwhile)
+include "team.pxi"
 
 cdef extern from "vec.h":
     ctypedef float vf32

@@ -2,8 +2,8 @@
 
 Linux may leave an OpenMP worker on the processor of the thread that woke it, while others idle: most of all in
 virtual machines, where a processor that sleeps does not look idle. The two then spin for one another in turns of
-some milliseconds. So workers are kept off the processor of the thread that calls; that thread itself, and all
-that it starts, stay free. Where OMP_PROC_BIND is set, it has its way.
+some milliseconds. So the thread that calls has a home, where it was first, and workers are kept off it; that thread,
+and all that it starts, stay free to move between calls. Where OMP_PROC_BIND is set, it has its way.
 */
 #ifndef MINISPARSE_TEAM_H
 #define MINISPARSE_TEAM_H
@@ -16,30 +16,39 @@ that it starts, stay free. Where OMP_PROC_BIND is set, it has its way.
 #endif
 #include <sched.h>
 
-static void keep_workers_off(int processor) {
-    cpu_set_t allowed, here;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < 2) return;
-    CPU_ZERO(&here);
-    CPU_SET(processor, &here);
-    /* the caller stays while the workers leave: or whoever wakes it would draw it along */
-    sched_setaffinity(0, sizeof here, &here);
+static void stay_on(int processor) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    sched_setaffinity(0, sizeof one, &one);
+}
+
+static void keep_workers_off(int processor, const cpu_set_t *allowed) {
     #pragma omp parallel
     if (omp_get_thread_num() > 0) {
-        cpu_set_t others = allowed;
+        cpu_set_t others = *allowed;
         CPU_CLR(processor, &others);
         sched_setaffinity(0, sizeof others, &others);
     }
-    sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
+/* Who waits for a worker is woken on that worker's processor, so that the caller comes home first. */
 static void spread_workers(int threads) {
-    static __thread int last_processor = -1, last_threads = 0;
+    static __thread int home = -1, spread = 0;
+    cpu_set_t allowed;
     int processor = sched_getcpu();
-    if (processor == last_processor && threads == last_threads) return;
-    if (omp_get_proc_bind() != omp_proc_bind_false || omp_in_parallel()) return;
-    keep_workers_off(processor);
-    last_processor = processor;
-    last_threads = threads;
+    if ((processor == home && threads == spread) || omp_get_proc_bind() != omp_proc_bind_false || omp_in_parallel())
+        return;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < 2) return;
+    if (threads == spread && CPU_ISSET(home, &allowed)) {
+        stay_on(home);
+    } else {
+        stay_on(processor);
+        keep_workers_off(processor, &allowed);
+        home = processor;
+        spread = threads;
+    }
+    sched_setaffinity(0, sizeof allowed, &allowed);
 }
 #else
 static void spread_workers(int threads) {}

@@ -7,7 +7,7 @@ OpenMP before.
 
 Its idle threads spin for a while. GNU's do so for 300,000 rounds, tens of milliseconds, in which the threads of
 NumPy's BLAS wait for the same cores: a network that takes turns with both ran up to twenty times slower. They get
-1,000 rounds, enough for the time between two kernels. Which core a thread runs on, team.h settles.
+2,000 rounds, enough for the time between two kernels. Which core a thread runs on, team.h settles.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 VARIABLE = "MINISPARSE_NUM_THREADS"
-SPINS = 1000
+SPINS = 2000
 """Rounds that an idle thread of GNU's OpenMP spins before it sleeps."""
 
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from minisparse._core.update_ref import check_betas, check_state
 
-cdef extern from "team.h" nogil:
-    int team(int worthwhile)
+include "team.pxi"
 
 cdef enum:
     BLOCK = 512
