@@ -35,6 +35,12 @@ def test_an_array_that_lives_keeps_its_memory():
     assert (view == 7).all() and not np.shares_memory(view, other)
 
 
+def test_memory_that_waits_is_lent_once():
+    allocator.empty(SIZE)
+    first, second = allocator.empty(SIZE), allocator.empty(SIZE)
+    assert not np.shares_memory(first, second)
+
+
 def test_sizes_do_not_mix():
     allocator.empty(SIZE)
     assert allocator.empty(SIZE + 1).size == SIZE + 1
