@@ -1,21 +1,13 @@
-"""What all methods with a weight budget share: the budget, and the selection that meets it."""
+"""What all methods with a weight budget share: the budget, and the places that it leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from minisparse._core import topk as kernel
 from minisparse.methods.base import Method
 from minisparse.model import Model
 from minisparse.params import Parameter
 from minisparse.settings import check, setting
-
-if TYPE_CHECKING:
-    from minisparse.run import Run
 
 
 @dataclass(frozen=True)
@@ -53,12 +45,3 @@ class Budgeted(Method):
                 f"and {model.size:,} (all values of {model.name})"
             )
         return self.budget - outside
-
-
-def keep_largest(run: Run, parameters: Mapping[str, Parameter], scores: list[np.ndarray], k: int, frozen: bool) -> None:
-    """Set the masks to the k largest scores over all parameters (ties to the lower index).
-
-    What leaves the mask returns to rest and loses its optimiser state.
-    """
-    for name, mask in zip(parameters, kernel.topk(scores, k), strict=True):
-        run.keep(name, mask, frozen)
