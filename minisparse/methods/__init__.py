@@ -12,6 +12,7 @@ from minisparse.methods.magnitude_init import MagnitudeAtStart
 from minisparse.methods.prune_retrain import PruneRetrain
 from minisparse.methods.random import RandomPruning
 from minisparse.methods.snip import SNIP
+from minisparse.methods.soft_weight_sharing import SoftWeightSharing
 
 __all__ = [
     "ESPN",
@@ -28,4 +29,5 @@ __all__ = [
     "Method",
     "PruneRetrain",
     "RandomPruning",
+    "SoftWeightSharing",
 ]
