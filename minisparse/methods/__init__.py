@@ -2,6 +2,7 @@
 
 from minisparse.methods.base import Method
 from minisparse.methods.compose import Compose
+from minisparse.methods.deep_compression import DeepCompression
 from minisparse.methods.dropback import DropBack
 from minisparse.methods.espn import ESPN, ESPNRewind
 from minisparse.methods.force import FORCE, IterativeSNIP
@@ -13,12 +14,14 @@ from minisparse.methods.prune_retrain import PruneRetrain
 from minisparse.methods.random import RandomPruning
 from minisparse.methods.snip import SNIP
 from minisparse.methods.soft_weight_sharing import SoftWeightSharing
+from minisparse.methods.trained_quantisation import TrainedQuantisation
 
 __all__ = [
     "ESPN",
     "FORCE",
     "SNIP",
     "Compose",
+    "DeepCompression",
     "DropBack",
     "ESPNRewind",
     "GraSP",
@@ -30,4 +33,5 @@ __all__ = [
     "PruneRetrain",
     "RandomPruning",
     "SoftWeightSharing",
+    "TrainedQuantisation",
 ]
