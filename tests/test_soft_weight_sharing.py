@@ -189,7 +189,8 @@ def test_merging_keeps_the_shares_and_the_zero_and_does_not_depend_on_the_order(
     mixture = mixture_of(random_mixture(generator, components, (0.2, 1)))
     result = merged(mixture, threshold)
     assert abs(result.share.sum() - 1) <= 40 * EPS and result.mean[0] == 0
-    assert result.mean.min() >= mixture.mean.min() and result.mean.max() <= mixture.mean.max()
+    rounding = 40 * EPS * np.abs(mixture.mean).max()
+    assert result.mean.min() >= mixture.mean.min() - rounding and result.mean.max() <= mixture.mean.max() + rounding
     off = divergences(result) + np.diag(np.full(len(result.mean), np.inf))
     assert (off >= threshold).all()
     order = np.append(0, 1 + generator.permutation(components))
@@ -200,10 +201,10 @@ def test_merging_keeps_the_shares_and_the_zero_and_does_not_depend_on_the_order(
 @given(SEEDS, st.integers(1, 6))
 def test_merging_two_keeps_the_mean_between_and_merging_equals_keeps_the_density(seed, copies):
     generator = np.random.default_rng(seed)
-    m, g, share = generator.normal(size=2) + 5, generator.normal(size=2) * 0.1, generator.dirichlet(np.ones(3))
+    m, g, share = 5 + 0.2 * generator.normal(size=2), 0.1 * generator.normal(size=2), generator.dirichlet(np.ones(3))
     two = Mixture(np.append(0, m), np.append(9, g), share)
     assert len(merged(two, 5).mean) == 2
-    assert min(m) <= merged(two, 5).mean[1] <= max(m)
+    assert min(m) - 40 * EPS <= merged(two, 5).mean[1] <= max(m) + 40 * EPS
     same = Mixture(*(np.append(part[0], np.full(copies, part[1])) for part in two[:2]), np.ones(copies + 1))
     same = same._replace(share=same.share / same.share.sum())
     one, x = merged(same, 1e-10), np.linspace(-1, 8, 50)
