@@ -85,6 +85,11 @@ class TrainedQuantisation(Method):
     def after_step(self, run):
         if run.step == self.first(run):
             for name, p in candidates(run.model).items():
+                if run.settings.weight_decay and not p.store.rest.is_zero:
+                    raise ValueError(
+                        f"weight_decay={run.settings.weight_decay} pulls the weights of {name} to rest values of their "
+                        "own, and equal ones would part: set weight_decay=0"
+                    )
                 self._share(p, rng.Stream(run.settings.seed, "kmeans", name))
             run.renew_optimizer()
 
@@ -123,7 +128,7 @@ def _kept(p: Parameter, values: np.ndarray):
 
 def starting_points(x: np.ndarray, levels: int, start: str, stream: rng.Stream) -> np.ndarray:
     """Centroids (L,) float64, increasing, L <= levels, for x (n,); all values where these are few enough."""
-    distinct = np.unique(x).astype(np.float64)
+    distinct = np.unique(x).astype(np.float64) + 0.0  # no -0
     if len(distinct) <= levels:
         return distinct
     j = np.arange(levels)
