@@ -120,7 +120,9 @@ def test_the_gradient_of_a_shared_value_is_the_sum_of_its_weights_and_equals_cen
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(1, 4), st.sampled_from(STARTS), st.sampled_from(["sgd", "adam"]), st.floats(0.1, 1), st.integers(0, 9))
+@given(
+    st.integers(1, 4), st.sampled_from(STARTS), st.sampled_from(["sgd", "adam"]), st.floats(0.1, 1), st.integers(0, 9)
+)
 def test_after_any_number_of_steps_a_layer_has_few_values_and_the_same_zeros(bits, start, optimizer, density, seed):
     cut = PruneRetrain(density=density, cut_at=0.2, floor=1)
     method = Compose(cut, TrainedQuantisation(begin=0.5, bits=bits, centroids=start, tune=0.1))
@@ -181,8 +183,7 @@ def test_values_are_shared_over_any_rest_value_but_not_while_the_mask_is_open():
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("share_at", 0.4), ("share_at", 1.1), ("bits", 0), ("conv_bits", 17), ("tune", -1.0), ("rounds", 0)]
-    + [("centroids", "elsewhere")],
+    [("share_at", 0.4), ("share_at", 1.1), ("bits", 0), ("conv_bits", 17), ("tune", -1.0), ("centroids", "elsewhere")],
 )
 def test_wrong_settings_are_named(setting, value):
     with pytest.raises(ValueError, match=f"{setting}={value}"):

@@ -25,7 +25,8 @@ In the end components that are nearly one are merged, and each weight takes the 
 
 Stored: J means at most, which one each non-zero weight has, and its place; all biases and gains.
 Suggested: Adam; tau between 0.005 and 0.05, the larger the shorter the run. Watch the sigmas: hard assignment hurts as
-long as they are wide, and a component moves by no more than its rate a step.
+long as they are wide, and a component moves by no more than its rate a step. What a short run loses there comes back
+when the shared values are trained: Compose(SoftWeightSharing(end=0.8), TrainedQuantisation(begin=0.8)).
 Does not help: in a hurry. Weights need thousands of steps into their clusters.
 
 Source: K. Ullrich, E. Meeds, M. Welling, 2017, arXiv 1702.04008; S. Nowlan, G. Hinton, 1992.
@@ -67,7 +68,8 @@ class SoftWeightSharing(Method):
     Parameters
     ----------
     begin : progress at which the prior begins
-    retrain : factor on the learning rate from then on
+    end : progress at which the weights are assigned; 1 is the paper's, earlier leaves time to train what they share
+    retrain : factor on the learning rate from `begin` on
     components : J, those beside the one at zero
     tau : weight of the prior, eq. 1
     reach, sigma : means begin evenly over [-reach, reach], all with this standard deviation
@@ -83,6 +85,7 @@ class SoftWeightSharing(Method):
     recipe: ClassVar[dict[str, Any]] = {"optimizer": "adam", "lr": 1e-3}
 
     begin: float = setting(0.4, "progress in [0, 1) at which the prior begins")
+    end: float = setting(1.0, "progress in (begin, 1] at which each weight takes its Gaussian's mean")
     retrain: float = setting(1.0, "factor on the learning rate from then on, > 0")
     components: int = setting(16, "Gaussians beside the one at zero, 1 to 255")
     tau: float = setting(0.03, "weight of the prior, >= 0")
@@ -104,6 +107,7 @@ class SoftWeightSharing(Method):
 
     def __post_init__(self):
         check(0 <= self.begin < 1, "begin", self.begin, "must lie in [0, 1)")
+        check(self.begin < self.end <= 1, "end", self.end, f"must lie in (begin={self.begin}, 1]")
         check(1 <= self.components <= 255, "components", self.components, "must lie in [1, 255]")
         check(0 < self.zero_share < 1, "zero_share", self.zero_share, "must lie in (0, 1)")
         for name in ("retrain", "reach", "sigma", "beta_a", "beta_b", "zero_alpha", "other_alpha"):
@@ -118,18 +122,19 @@ class SoftWeightSharing(Method):
             self.begin_sharing(run)
 
     def pace(self, run):
-        first, settings = self._first(run), run.settings
-        if run.step < first:
-            return settings.learning_rate(run.step / first), settings.weight_decay
-        progress = (run.step - first) / (run.total_steps - first)
-        return self.retrain * settings.learning_rate(progress), 0.0
+        settings, steps = run.settings, (0, self._first(run), self._last(run), run.total_steps)
+        phase = max(i for i in range(3) if run.step >= steps[i])
+        rate = settings.learning_rate((run.step - steps[phase]) / max(1, steps[phase + 1] - steps[phase]))
+        return (self.retrain * rate, 0.0) if phase else (rate, settings.weight_decay)
 
     def after_step(self, run):
-        first = self._first(run)
-        if run.step > first:
+        first, last = self._first(run), self._last(run)
+        if first < run.step <= last:
             self.update_mixture(run, run.step - first)
         elif run.step == first:
             self.begin_sharing(run)
+        if run.step == last:
+            self.assign(run)
 
     def begin_sharing(self, run) -> None:
         """Every weight's notes hold the mixture - rows mu, gamma, and a before rho - and the price of C in eq. 1."""
@@ -185,10 +190,12 @@ class SoftWeightSharing(Method):
 
     # The end
 
-    def finish(self, run):
+    def assign(self, run) -> None:
+        """Eqs. 10 to 12."""
         weights = candidates(run.model)
         mixture = merged(mixture_of(next(iter(weights.values())).notes["mixture"]), self.merge)
         for name, p in weights.items():
+            run.hold_dense(name)
             k = assign(p.value(), mixture)  # eq. 12
             kept = np.ones(p.shape, bool) if p.mask is None else p.mask
             if p.store.rest.is_zero:  # over another rest value a zero is stored
@@ -197,10 +204,15 @@ class SoftWeightSharing(Method):
             run.keep(name, kept)
             for note in {"mixture", "price", "mixture.mean", "mixture.square"} & set(p.notes):
                 del p.notes[note]
+        run.renew_optimizer()
 
     def _first(self, run) -> int:
-        """The first step under the prior."""
+        """Steps before the prior begins."""
         return round(self.begin * run.total_steps)
+
+    def _last(self, run) -> int:
+        """Steps before weights are assigned."""
+        return max(self._first(run) + 1, round(self.end * run.total_steps))
 
     def _record(self, run) -> None:
         notes = next(iter(candidates(run.model).values())).notes
@@ -212,7 +224,7 @@ class SoftWeightSharing(Method):
     @classmethod
     def examples(cls):
         quick = {"tau": 1e-3, "sigma": 0.1, "gamma_rate": 0.05}
-        return [cls(begin=0.2, **quick), cls(begin=0.0, components=3, learn_share=True, record=5, **quick)]
+        return [cls(begin=0.2, **quick), cls(begin=0.0, end=0.8, components=3, learn_share=True, record=5, **quick)]
 
 
 def candidates(model: Model) -> dict[str, Parameter]:
