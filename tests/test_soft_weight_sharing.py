@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from minisparse._core import mixture as kernel
 from minisparse._core import mixture_ref
 from minisparse.compressed import compress
-from minisparse.methods import Compose, Method, PruneRetrain, SoftWeightSharing
+from minisparse.methods import Compose, Method, PruneRetrain, SoftWeightSharing, TrainedQuantisation
 from minisparse.methods.soft_weight_sharing import (
     Mixture,
     assign,
@@ -236,7 +236,7 @@ def run_of(method: Method, **training) -> Run:
 def test_without_weight_of_the_prior_the_weights_go_the_way_of_plain_training():
     plain = {"weight_decay": 0.0, "schedule": "cosine"}
     ours, dense = run_of(SoftWeightSharing(begin=0.0, tau=0.0), **plain), run_of(Method(), **plain)
-    for _ in range(dense.total_steps):
+    for _ in range(dense.total_steps - 1):
         assert train_step(ours) == train_step(dense)
     for name, p in dense.model.parameters.items():
         assert ours.model.parameters[name].value().tobytes() == p.value().tobytes()
@@ -272,15 +272,26 @@ def test_weights_end_at_few_values_with_exact_zeros_and_the_file_holds_them_to_t
 def test_a_mask_that_stands_is_kept_and_only_what_it_holds_is_clustered():
     method = Compose(PruneRetrain(density=0.25, cut_at=0.3), SoftWeightSharing(begin=0.5, **QUICK))
     run = run_of(method)
-    for _ in range(run.total_steps):
+    while run.step < run.total_steps - 1:
         train_step(run)
     before = {name: run.model.parameters[name].mask for name in ("fc1.weight", "fc2.weight")}
-    for name in run.model.parameters:
-        run.hold_dense(name)
-    method.finish(run)
+    train_step(run)
     for name, mask in before.items():
         p = run.model.parameters[name]
         assert (p.mask <= mask).all() and not p.value()[~mask].any()
+
+
+def test_what_is_assigned_early_is_trained_on_as_shared_values():
+    method = Compose(SoftWeightSharing(begin=0.2, end=0.6, **QUICK), TrainedQuantisation(begin=0.6, bits=5, tune=1.0))
+    run, seen = run_of(method, epochs=6, optimizer="adam", lr=3e-3), []
+    while run.step < run.total_steps:
+        train_step(run)
+        p = run.model.parameters["fc1.weight"]
+        seen.append((len(np.unique(p.value())), p.mask, p.value().copy()))
+    at = round(0.6 * run.total_steps)
+    (before, _, _), (after, mask, values), (last, same, moved) = seen[at - 2], seen[at - 1], seen[-1]
+    assert before > 17 and 17 >= after >= last
+    assert (mask == same).all() and (values != moved)[mask].all()
 
 
 def test_the_record_holds_what_the_figure_of_the_moving_mixture_needs():
