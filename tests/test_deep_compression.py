@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisparse import rng
+from minisparse import ledger, rng
 from minisparse.codecs import eie, relative
 from minisparse.compressed import compress
 from minisparse.loss import softmax_cross_entropy
@@ -153,6 +153,13 @@ def test_the_file_of_a_run_holds_the_network_that_was_trained_to_the_bit():
         if p.role == "weight":
             assert len(np.unique(p.value())) <= 4
             assert not p.notes
+    *weights, whole = ledger.stages(model)
+    assert [row["name"] for row in weights] == ["fc1.weight", "fc2.weight"]
+    for stage in ("pruned_percent", "quantised_percent", "coded_percent"):
+        # the other 34 values take 32 bits each
+        left = sum(row[stage] * row["size"] for row in weights) + 100 * 34
+        assert abs(whole[stage] - left / model.size) < 1e-9
+        assert all(0 < row[stage] < 100 for row in weights)
 
 
 def test_pruning_in_rounds_thins_by_equal_factors_and_meets_the_budget():

@@ -263,6 +263,7 @@ def test_weights_end_at_few_values_with_exact_zeros_and_the_file_holds_them_to_t
     assert len(np.unique([value for p in weights for value in p.value().ravel()])) <= components + 1
     for p in weights:
         off = p.value()[~p.mask]
+        assert p.value()[p.mask].all()
         assert off.tobytes() == np.zeros_like(off).tobytes()
         assert not p.notes
     decoded, x = compress(model).model(), data.test.samples()
