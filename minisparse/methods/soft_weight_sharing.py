@@ -25,13 +25,13 @@ In the end components that are nearly one are merged, and each weight takes the 
 
 Stored: J means at most, which one each non-zero weight has, and its place; all biases and gains.
 Suggested: Adam; tau between 0.005 and 0.05, the larger the shorter the run. Watch the sigmas: hard assignment hurts as
-long as they are wide, and a component moves by no more than its rate a step. What a short run loses there comes back
+long as they are wide; they shrink when the weights' rate falls, and a component moves by no more than its own. What a short run loses there comes back
 when the shared values are trained: Compose(SoftWeightSharing(end=0.8), TrainedQuantisation(begin=0.8)).
 Does not help: in a hurry. Weights need thousands of steps into their clusters.
 
 Source: K. Ullrich, E. Meeds, M. Welling, 2017, arXiv 1702.04008; S. Nowlan, G. Hinton, 1992.
-Differs from the paper: biases are outside; means start over a given reach, since outliers would stretch it; rates
-follow the run's schedule; pi_j is normalised in eq. 12, where the authors' code takes rho_j for log pi_j.
+Differs from the paper: biases are outside; means start over a given reach, since outliers would stretch it; the
+weights' rate follows the run's schedule; pi_j is normalised in eq. 12, where the authors' code takes rho_j for log pi_j.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class SoftWeightSharing(Method):
     zero_share : pi_0, where it is learned at first
     learn_share, beta_a, beta_b : whether pi_0 is learned, and A and B of eq. 4; 1 and 1 are no hyper-prior
     zero_alpha, zero_b, other_alpha, other_b : of eq. 3 for j = 0 and j > 0; 1 and 0 are no hyper-prior
-    mean_rate, gamma_rate, share_rate : learning rates of mu, gamma, and rho and a
+    mean_rate, gamma_rate, share_rate : learning rates of mu, gamma, and rho and a, whatever the schedule
     merge : components with a smaller divergence (eq. 10) are one
     record : steps between two records of the mixture, which `moving_mixture` gives; 0 keeps none
     """
@@ -167,10 +167,9 @@ class SoftWeightSharing(Method):
         notes = weights[0].notes
         rows, sums = notes["mixture"], sum(p.notes.pop("sums") for p in weights)
         mean, square = (notes.setdefault(f"mixture.{name}", np.zeros_like(rows)) for name in ("mean", "square"))
-        pace = run.lr / (self.retrain * run.settings.lr)
         rates = self.mean_rate, self.gamma_rate, self.share_rate
         for row, g, m, s, rate in zip(rows, self.gradient(rows, sums), mean, square, rates, strict=True):
-            update.adam(row, g, None, m, s, pace * rate, 0.0, BETAS, EPS, t)
+            update.adam(row, g, None, m, s, rate, 0.0, BETAS, EPS, t)
         for p in weights:
             p.notes["mixture"] = rows.copy()
         self._record(run)
