@@ -25,13 +25,14 @@ In the end components that are nearly one are merged, and each weight takes the 
 
 Stored: J means at most, which one each non-zero weight has, and its place; all biases and gains.
 Suggested: Adam; tau between 0.005 and 0.05, the larger the shorter the run. Watch the sigmas: hard assignment hurts as
-long as they are wide; they shrink when the weights' rate falls, and a component moves by no more than its own. What a short run loses there comes back
-when the shared values are trained: Compose(SoftWeightSharing(end=0.8), TrainedQuantisation(begin=0.8)).
+long as they are wide; they shrink when the weights' rate falls, and a component moves by no more than its own.
+What a short run loses there comes back when the shared values are trained: Compose(SoftWeightSharing(end=0.85),
+TrainedQuantisation(begin=0.85)).
 Does not help: in a hurry. Weights need thousands of steps into their clusters.
 
 Source: K. Ullrich, E. Meeds, M. Welling, 2017, arXiv 1702.04008; S. Nowlan, G. Hinton, 1992.
 Differs from the paper: biases are outside; means start over a given reach, since outliers would stretch it; the
-weights' rate follows the run's schedule; pi_j is normalised in eq. 12, where the authors' code takes rho_j for log pi_j.
+weights' rate follows the run's schedule; pi_j is normalised in eq. 12, where the authors' code takes rho_j for it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """The rows of Deep Compression: S. Han, H. Mao, W. Dally, 2016, arXiv 1510.00149; with the sizes it is compared with.
 
 Sizes are those of whole files, biases, code books, tables and header included. The paper's KB are taken as 1,000 bytes.
+
+Densities and bits are the paper's. Validation errors of lenet-300-100, seed 0, at density 0.05, where the last of three
+rounds raised 1.14 to 1.66 % and sharing cost nothing: 1.66 % in 16,474 bytes, 17,390 with the paper's codecs alone.
 """
 
 from dataclasses import replace
@@ -11,12 +14,11 @@ from minisparse.reproduce.snip import CONV, FC, NOT_HERE, TOO_LARGE
 TABLE_1 = "arXiv 1510.00149, table 1"
 MIRACLE = "arXiv 1810.00440, table 1"
 SHIFTED = "trained on shifted images; rows that end in plain are not"
-TRAINING = {"lenet-300-100": FC, "lenet-5-caffe": replace(CONV, epochs=15)}
+TRAINING = {"lenet-300-100": replace(FC, epochs=60), "lenet-5-caffe": replace(CONV, epochs=20)}
 METHOD = {
     "lenet-300-100": {"density": 0.08, "cut_at": 0.4, "retrain": 0.3, "bits": 6},
     "lenet-5-caffe": {"density": 0.08, "cut_at": 0.4, "retrain": 0.3, "bits": 5, "conv_bits": 8},
 }
-"""Densities and bits are the paper's."""
 
 
 def _ours(network: str, paper: tuple[float, float], accept: float, accept_bytes: int):
