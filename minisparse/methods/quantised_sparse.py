@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from minisparse._core import joint as kernel
 from minisparse.methods.lsq import begin_steps, move_steps
 from minisparse.methods.pruning import Pruning
 from minisparse.methods.quantising import Quantising, parts, places, weights
@@ -87,18 +88,17 @@ class JointQuantiser(Quantising):
         self.move_masks(run)
 
     def transform_weight(self, p, w):
-        used, steps, on = np.zeros_like(w), p.notes["step"], self.chosen(p)
+        used, steps, on = np.empty_like(w), p.notes["step"], self.chosen(p)
         for i, part in parts(self.per, p):
-            mine = on[part]
-            used[part][mine] = quantised(w[part][mine], steps[i], self.levels)
+            used[part] = kernel.quantise(w[part], on[part], steps[i], self.levels)
         return used
 
     def pull_weight_back(self, p, g, w):
-        dw, steps, on = g.copy(), p.notes["step"], self.chosen(p)
+        dw, steps, on = np.empty_like(g), p.notes["step"], self.chosen(p)
         slope = np.zeros_like(steps)
         for i, part in parts(self.per, p):
-            mine = on[part]
-            dw[part][mine], slope[i] = pulled_back(g[part][mine], w[part][mine], steps[i], self.levels)
+            dw[part], ds = kernel.quantise_backward(g[part], w[part], on[part], steps[i], self.levels)
+            slope[i] = ds * gradient_scale(np.count_nonzero(on[part]), self.levels)
         p.notes["dstep"] = slope
         return dw
 
@@ -214,7 +214,7 @@ class QuantisedSparseLearned(JointQuantiser):
         """dt, eqs. 5 and 6."""
         full, steps = np.empty_like(w), p.notes["step"]
         for i, part in parts(self.per, p):
-            full[part] = quantised(w[part], steps[i], self.levels)
+            full[part] = kernel.quantise(w[part], np.ones(part.stop - part.start, bool), steps[i], self.levels)
         x = np.abs(np.abs(w) - t)
         h = np.where(x <= 0.4, 2 - 4 * x, np.where(x <= 1, 0.4, 0))
         return -np.vdot(g.astype(np.float64), full * h) - self.strength * np.exp(-t)
@@ -242,19 +242,3 @@ class QuantisedSparseLearned(JointQuantiser):
     @classmethod
     def examples(cls):
         return [cls(strength=0.3, floor=3), cls(levels=1, per="channel", begin=0.2, freeze=1.0, others=3)]
-
-
-def quantised(w: np.ndarray, step: float, levels: int) -> np.ndarray:
-    """Eq. 1 where m = 1, for weights (n,) that share a step."""
-    k = np.clip(np.rint(np.abs(w) / step), 1, levels)
-    return np.copysign(k * step, w)
-
-
-def pulled_back(g: np.ndarray, w: np.ndarray, step: float, levels: int) -> tuple[np.ndarray, float]:
-    """dw and ds, eqs. 2 and 3 where m = 1."""
-    u = np.abs(w) / step
-    k = np.clip(np.rint(u), 1, levels)
-    outwards = g * np.sign(w) < 0
-    dw = np.where((u >= levels) & outwards, g.dtype.type(0), g)
-    e = np.where((u >= 0.5) & (u < levels), k - u, k)
-    return dw, np.vdot(np.copysign(g, g * w).astype(np.float64), e) * gradient_scale(len(w), levels)
