@@ -5,7 +5,7 @@
     ds = sum dy sign(w) m e,   e = k - u where 1/2 <= u < Q, else k                                       (3)
 
 Zero belongs to the mask alone, and every zero that comes out is +0; sign(0) = 1, sign(-0) = -1. Arithmetic is in the
-dtype of w; (3) is summed in float64 in the order of quant_ref.ordered_sum.
+dtype of w; (3) is summed in float64 in the order of quant_ref.py.
 
 Source: ours, after Esser et al. (2020), arXiv 1902.08153, eqs. 1 to 3.
 """
@@ -15,7 +15,7 @@ import operator
 
 import numpy as np
 
-from minisparse._core.quant_ref import ordered_sum
+from minisparse._core.quant_ref import _ordered_sum
 
 LARGEST = 2**20
 """Bound of Q."""
@@ -59,7 +59,7 @@ def quantise_backward(
         outwards = np.copysign(w.dtype.type(1), w) * dy < 0
         dw = np.where(on & (u >= levels) & outwards, w.dtype.type(0), dy)
         e = np.where((u >= 0.5) & (u < levels), k - u, k)
-    return dw, ordered_sum(np.where(on, dy.astype(np.float64) * (np.copysign(w.dtype.type(1), w) * e), 0.0))
+    return dw, _ordered_sum(np.where(on, dy.astype(np.float64) * (np.copysign(w.dtype.type(1), w) * e), 0.0))
 
 
 def check(w: np.ndarray, on: np.ndarray, step: float, levels: int):

@@ -69,7 +69,7 @@ def fake_quantise_backward(
         e = np.where(inside, np.rint(v) - v, np.where(v <= low, low, np.where(v >= high, high, x.dtype.type(0))))
     terms = dy.ravel().astype(np.float64) * e.ravel()
     np.copyto(out, np.where(inside, dy, x.dtype.type(0)))
-    return out, ordered_sum(terms)
+    return out, _ordered_sum(terms)
 
 
 def assign(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ def centroid_sums(x: np.ndarray, index: np.ndarray, levels: int) -> tuple[np.nda
     return sums, np.bincount(index, minlength=levels)
 
 
-def ordered_sum(terms: np.ndarray) -> np.float64:
+def _ordered_sum(terms: np.ndarray) -> np.float64:
     """Of terms (n,) float64, in the order that is the same for any number of threads."""
     total = np.float64(0)
     for first in range(0, len(terms), CHUNK):
