@@ -118,7 +118,7 @@ def test_the_gradient_of_a_threshold_is_the_derivative_with_the_long_tailed_step
     full = kernel.quantise(w, np.ones(p.size, bool), float(p.notes["step"][0]), 3)
 
     def integral(x):
-        """Of h from 0, eq. 6."""
+        """Of h from 0, eq. 7."""
         a = np.minimum(np.abs(x), 0.4)
         return np.sign(x) * (2 * a - 2 * a * a + 0.4 * (np.clip(np.abs(x), 0.4, 1) - 0.4))
 
@@ -193,6 +193,25 @@ def test_with_the_whole_budget_fine_levels_train_as_no_quantiser_does_and_none_t
         near = trajectory(QuantisedSparse(density=1.0, levels=levels, step_rate=0.0, freeze=1.0), PLAIN)
         distances.append(sum(np.abs(a - b).sum() for a, b in zip(dense, near, strict=True)))
     assert distances[1] < distances[0] / 5
+
+
+@given(
+    slopes=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9),
+    levels=LEVELS,
+    per=st.sampled_from(["tensor", "channel"]),
+)
+def test_the_step_stays_above_what_the_kept_weights_ask_for_whatever_its_gradients(slopes, levels, per):
+    run = started(QuantisedSparse(density=0.4, levels=levels, every=1, per=per))
+    run.lr = 1.0
+    for slope in slopes:
+        for p in weights(run).values():
+            p.notes["dstep"] = np.full_like(p.notes["step"], slope)
+        run.method.update(run)
+    for p in weights(run).values():
+        for i, part in parts(per, p):
+            kept = np.abs(p.value().ravel()[part])[p.notes["on"].ravel()[part]]
+            least = kept.mean(dtype=np.float64) / (2 * levels) if len(kept) else 0
+            assert p.notes["step"][i] > 0 and p.notes["step"][i] >= least * (1 - 40 * EPS)
 
 
 def test_a_pruned_weight_moves_with_its_gradient_and_can_return():
