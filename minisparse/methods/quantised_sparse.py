@@ -124,7 +124,7 @@ class JointQuantiser(Quantising):
             self.settle(run)
 
     def choose_entries(self, p: Parameter, on: np.ndarray) -> None:
-        """m of a parameter, and from it the bound of eq. 4."""
+        """m of a parameter, of which `chosen` takes what is on its mask; from it the bound of eq. 4."""
         p.notes["on"] = on
         size, on = np.abs(kept_entries(p, p.store.values)), self.chosen(p)
         for i, part in parts(self.per, p):
@@ -169,9 +169,10 @@ class QuantisedSparse(JointQuantiser, Pruning):
             return
         parameters = weights(run)
         scores = [available(p) for p in parameters.values()]
-        masks = self.choose([*parameters.values()], scores, self.count(run))
-        for p, mask, score in zip(parameters.values(), masks, scores, strict=True):
-            self.choose_entries(p, mask & (score >= 0))
+        for p, mask in zip(
+            parameters.values(), self.choose([*parameters.values()], scores, self.count(run)), strict=True
+        ):
+            self.choose_entries(p, mask)
 
     def count(self, run: Run) -> int:
         """K, eq. 5."""
