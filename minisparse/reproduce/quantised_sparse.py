@@ -4,10 +4,11 @@ Only the paper's abstract could be read: VGG16 in 135 KB without loss of accurac
 and what we ask of it is ours. A key's factor is float32's bytes over those of the written file, which holds everything:
 places, levels, biases and the description of the network.
 
-How the settings were chosen: by validation errors of lenet-300-100, seed 0, where 0.2 points are noise. Seven magnitudes
-at density 0.05, 20 epochs: learning rate 0.03 gave 1.22 % in 11,213 bytes, 0.1 2.16. Three magnitudes: density 0.032 and
-rate 0.02 gave 1.58 % in 6,263 bytes (20 epochs), density 0.035 and rate 0.01 2.16 in 7,480 (15 epochs); before the bound
-on the steps (eq. 4), density 0.05 at rate 0.03 ended at 34 % and density 0.02 at rate 0.05 at 3.90.
+How the settings were chosen: by validation errors of lenet-300-100, seed 0, where 0.2 points are noise. Seven
+magnitudes at density 0.05, 20 epochs: learning rate 0.03 gave 1.22 % in 11,213 bytes, 0.1 2.16. Three magnitudes:
+density 0.032 and rate 0.02 gave 1.58 % in 6,263 bytes (20 epochs), density 0.035 and rate 0.01 2.16 in 7,480 (15
+epochs); before the bound on the steps (eq. 4), density 0.05 at rate 0.03 ended at 34 % and density 0.02 at rate 0.05
+at 3.90.
 """
 
 from dataclasses import replace
