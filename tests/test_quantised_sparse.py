@@ -311,7 +311,7 @@ def test_a_tensor_takes_no_more_bytes_than_gaps_levels_and_a_table_of_them():
     "joint", [QuantisedSparse(density=0.3, levels=2), QuantisedSparseLearned(strength=0.1, floor=1)]
 )
 def test_behind_dropback_both_keep_their_promises(joint):
-    method = Compose(DropBack(budget=70), joint)
+    method = Compose(DropBack(budget=70, freeze=0.5), joint)
     check_method(method)
     model = small_model()
     fit(model, small_data(), method, replace(SETTINGS, momentum=0.0))

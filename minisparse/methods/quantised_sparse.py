@@ -31,8 +31,10 @@ quoted.
 Stored: for each tensor at most 2 Q values, the places of the kept weights and a level each; biases and gains, with
 `others` on a grid too (quantising.py, eq. 1).
 Behind a method that chooses masks (`Compose(DropBack(...), QuantisedSparse(...))`) m picks among the entries on its
-mask, which stays its own; those that m leaves out are stored zeros.
-Suggested: a third of the learning rate that suits the dense network, since levels on which weights flip are noise.
+mask, which stays its own; those that m leaves out are stored zeros. That mask should be fixed by `freeze`.
+Suggested: a fifth of the learning rate that suits the dense network, since weights that flip between levels are noise.
+Measured: lenet-300-100 on MNIST, 3.2 % of the weights, Q = 3, biases of 4 bits, 20 epochs, one run: 1.58 % validation
+error in a file of 6,263 bytes, 170 times smaller than float32's.
 Does not help: where few bits are wanted without zeros; then LSQ has a level more.
 
 Source: J.-H. Park, K.-M. Kim, S. Lee, ACM TECS 21(5), 2022, 3524066.
