@@ -24,7 +24,7 @@ from minisparse.methods.quantising import SHRINK, by_range, kept_entries, parts
 from minisparse.model import Model
 from minisparse.quantisers import bounds, first_step, quantise, quantise_backward
 from minisparse.run import Run, TrainSettings
-from minisparse.testing.methods import SETTINGS, small_data, small_model
+from minisparse.testing.methods import SETTINGS, check_method, small_data, small_model
 from minisparse.train import fit, train_step
 
 ONE_STEP = TrainSettings(epochs=1, batch=10, lr=0.1)
@@ -303,6 +303,14 @@ def test_behind_dropback_only_stored_values_are_quantised_and_the_others_stay_in
         if p.role == "weight":
             rows = [kept_entries(p, p.value())[part] for _, part in parts(quantiser.per, p)]
             assert all(len(np.unique(row)) <= 4 for row in rows)
+
+
+def test_behind_dropback_the_steps_of_activations_are_always_stored():
+    method = Compose(DropBack(budget=70), LSQ(bits=3, activations=3, begin=0.4))
+    check_method(method)
+    model = small_model()
+    fit(model, small_data(), method, SETTINGS)
+    assert model.kept == 70 and model.parameters["fc2_input.step"].value()[0] > 0
 
 
 def test_behind_magnitude_pruning_the_thin_weights_that_are_held_sparse_are_quantised():

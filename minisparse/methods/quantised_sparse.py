@@ -9,25 +9,32 @@ Zero belongs to the mask m alone: rounding has no dead zone of its own. With g =
     dw = g, also where m = 0; 0 where m = 1 and u >= Q, unless it takes w back towards the range       (2)
     ds = sum g sign(w) m e / sqrt(|m|_0 Q),   e = k - u where 1/2 <= u < Q, else k                     (3)
 
-so that a pruned weight keeps learning and can return. Two ways to the mask:
+    s >= mean of the |w| with m = 1, over 2 Q                                                          (4)
+
+so that a pruned weight keeps learning and can return, and s, once too small, cannot drag all weights along with its
+range. Two ways to the mask:
 
     m = 1 for the K largest |w| of the model, ties to the lower index, K falling from all n to rho n
-        n (rho + (1 - rho) (1 - v)^3),   v = progress / end                     (QuantisedSparse, 4)
+        n (rho + (1 - rho) (1 - v)^3),   v = progress / end                     (QuantisedSparse, 5)
     m = 1[|w| > t] with a threshold t >= 0 a tensor, learned under the penalty lambda exp(-t):
-        dt = -sum g sign(w) s k h(|w| - t) - lambda exp(-t)                     (QuantisedSparseLearned, 5)
-        h(x) = 2 - 4 |x| for |x| <= 0.4, 0.4 for 0.4 < |x| <= 1, else 0                                (6)
+        dt = -sum g sign(w) s k h(|w| - t) - lambda exp(-t)                     (QuantisedSparseLearned, 6)
+        h(x) = 2 - 4 |x| for |x| <= 0.4, 0.4 for 0.4 < |x| <= 1, else 0                                (7)
 
 From `freeze` on m stays: weights off it go to rest and the others are trained alone, in the sparse store.
 
 **What is a reconstruction.** Of the paper only the abstract was at hand: pruning and quantisation in one gradient-based
 optimisation through straight-through estimators, from scratch. Its thresholds, quantiser, penalty and schedules are not
-known here. Eqs. 1 to 6 rebuild it from what it cites: eqs. 2, 3 after LSQ (arXiv 1902.08153), eqs. 5, 6 after dynamic
-sparse training (arXiv 2005.06870), eq. 4 after Zhu and Gupta (arXiv 1710.01878). None of its results is quoted.
+known here. Eqs. 1 to 7 rebuild it from what it cites: eqs. 2, 3 after LSQ (arXiv 1902.08153), eqs. 6, 7 after dynamic
+sparse training (arXiv 2005.06870), eq. 5 after Zhu and Gupta (arXiv 1710.01878); eq. 4 is ours. None of its results is
+quoted.
 
 Stored: for each tensor at most 2 Q values, the places of the kept weights and a level each; biases and gains, with
 `others` on a grid too (quantising.py, eq. 1).
 Behind a method that chooses masks (`Compose(DropBack(...), QuantisedSparse(...))`) m picks among the entries on its
-mask, which stays its own; those that m leaves out are stored zeros.
+mask, which stays its own; those that m leaves out are stored zeros. That mask should be fixed by `freeze`.
+Suggested: a fifth of the learning rate that suits the dense network, since weights that flip between levels are noise.
+Measured: lenet-300-100 on MNIST, 3.2 % of the weights, Q = 3, biases of 4 bits, 20 epochs, one run: 1.58 % validation
+error in a file of 6,263 bytes, 170 times smaller than float32's.
 Does not help: where few bits are wanted without zeros; then LSQ has a level more.
 
 Source: J.-H. Park, K.-M. Kim, S. Lee, ACM TECS 21(5), 2022, 3524066.
@@ -40,9 +47,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from minisparse._core import joint as kernel
 from minisparse.methods.lsq import begin_steps, move_steps
 from minisparse.methods.pruning import Pruning
-from minisparse.methods.quantising import Quantising, parts, places, weights
+from minisparse.methods.quantising import Quantising, kept_entries, parts, places, weights
 from minisparse.params import Parameter
 from minisparse.quantisers import gradient_scale
 from minisparse.schedules import cubic
@@ -54,7 +62,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JointQuantiser(Quantising):
-    """Eqs. 1 to 3, whatever chooses the mask; notes: s as "step", m as "on", of the parameter's shape.
+    """Eqs. 1 to 4, whatever chooses the mask; notes: s as "step", m as "on", of the parameter's shape.
 
     Parameters
     ----------
@@ -79,7 +87,7 @@ class JointQuantiser(Quantising):
         """notes["on"] of every weight for the coming step."""
         raise TypeError(f"{type(self).__name__} defines no move_masks")
 
-    # Eqs. 1 to 3
+    # Eqs. 1 to 4
 
     def begin_weights(self, run):
         for p in weights(run).values():
@@ -87,18 +95,17 @@ class JointQuantiser(Quantising):
         self.move_masks(run)
 
     def transform_weight(self, p, w):
-        used, steps, on = np.zeros_like(w), p.notes["step"], self.chosen(p)
+        used, steps, on = np.empty_like(w), p.notes["step"], self.chosen(p)
         for i, part in parts(self.per, p):
-            mine = on[part]
-            used[part][mine] = quantised(w[part][mine], steps[i], self.levels)
+            used[part] = kernel.quantise(w[part], on[part], steps[i], self.levels)
         return used
 
     def pull_weight_back(self, p, g, w):
-        dw, steps, on = g.copy(), p.notes["step"], self.chosen(p)
+        dw, steps, on = np.empty_like(g), p.notes["step"], self.chosen(p)
         slope = np.zeros_like(steps)
         for i, part in parts(self.per, p):
-            mine = on[part]
-            dw[part][mine], slope[i] = pulled_back(g[part][mine], w[part][mine], steps[i], self.levels)
+            dw[part], ds = kernel.quantise_backward(g[part], w[part], on[part], steps[i], self.levels)
+            slope[i] = ds * gradient_scale(np.count_nonzero(on[part]), self.levels)
         p.notes["dstep"] = slope
         return dw
 
@@ -117,6 +124,14 @@ class JointQuantiser(Quantising):
             self.move_masks(run)
         if run.step == last:
             self.settle(run)
+
+    def choose_entries(self, p: Parameter, on: np.ndarray) -> None:
+        """m of a parameter, of which `chosen` takes what is on its mask; from it the bound of eq. 4."""
+        p.notes["on"] = on
+        size, on = np.abs(kept_entries(p, p.store.values)), self.chosen(p)
+        for i, part in parts(self.per, p):
+            mean = np.vdot(size[part], on[part]) / max(1, np.count_nonzero(on[part]))
+            p.notes["least"][i] = max(mean / (2 * self.levels), np.finfo(size.dtype).tiny)
 
     def settle(self, run: Run) -> None:
         """From now on m is the parameter's own mask, unless that is another method's."""
@@ -156,12 +171,13 @@ class QuantisedSparse(JointQuantiser, Pruning):
             return
         parameters = weights(run)
         scores = [available(p) for p in parameters.values()]
-        masks = self.choose([*parameters.values()], scores, self.count(run))
-        for p, mask, score in zip(parameters.values(), masks, scores, strict=True):
-            p.notes["on"] = mask & (score >= 0)
+        for p, mask in zip(
+            parameters.values(), self.choose([*parameters.values()], scores, self.count(run)), strict=True
+        ):
+            self.choose_entries(p, mask)
 
     def count(self, run: Run) -> int:
-        """Eq. 4."""
+        """K, eq. 5."""
         k, total = self.places(run.model), sum(p.size for p in weights(run).values())
         first, last = (round(share * run.total_steps) for share in (self.begin, self.end))
         v = min(1.0, (run.step - first) / max(1, last - first))
@@ -211,10 +227,10 @@ class QuantisedSparseLearned(JointQuantiser):
         return super().pull_weight_back(p, g, w)
 
     def threshold_slope(self, p: Parameter, g: np.ndarray, w: np.ndarray, t: float) -> float:
-        """dt, eqs. 5 and 6."""
+        """dt, eqs. 6 and 7."""
         full, steps = np.empty_like(w), p.notes["step"]
         for i, part in parts(self.per, p):
-            full[part] = quantised(w[part], steps[i], self.levels)
+            full[part] = kernel.quantise(w[part], np.ones(part.stop - part.start, bool), steps[i], self.levels)
         x = np.abs(np.abs(w) - t)
         h = np.where(x <= 0.4, 2 - 4 * x, np.where(x <= 1, 0.4, 0))
         return -np.vdot(g.astype(np.float64), full * h) - self.strength * np.exp(-t)
@@ -232,7 +248,7 @@ class QuantisedSparseLearned(JointQuantiser):
             t = p.notes["threshold"]
             if np.count_nonzero(available(p) > t) < min(self.floor, p.kept):
                 t[...] = 0
-            p.notes["on"] = available(p) > t
+            self.choose_entries(p, available(p) > t)
 
     def settle(self, run):
         super().settle(run)
@@ -242,19 +258,3 @@ class QuantisedSparseLearned(JointQuantiser):
     @classmethod
     def examples(cls):
         return [cls(strength=0.3, floor=3), cls(levels=1, per="channel", begin=0.2, freeze=1.0, others=3)]
-
-
-def quantised(w: np.ndarray, step: float, levels: int) -> np.ndarray:
-    """Eq. 1 where m = 1, for weights (n,) that share a step."""
-    k = np.clip(np.rint(np.abs(w) / step), 1, levels)
-    return np.copysign(k * step, w)
-
-
-def pulled_back(g: np.ndarray, w: np.ndarray, step: float, levels: int) -> tuple[np.ndarray, float]:
-    """dw and ds, eqs. 2 and 3 where m = 1."""
-    u = np.abs(w) / step
-    k = np.clip(np.rint(u), 1, levels)
-    outwards = g * np.sign(w) < 0
-    dw = np.where((u >= levels) & outwards, g.dtype.type(0), g)
-    e = np.where((u >= 0.5) & (u < levels), k - u, k)
-    return dw, np.vdot(np.copysign(g, g * w).astype(np.float64), e) * gradient_scale(len(w), levels)
