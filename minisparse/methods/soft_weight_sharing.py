@@ -24,15 +24,16 @@ In the end components that are nearly one are merged, and each weight takes the 
     w_i <- mu_k,   k = argmax_j log pi_j + gamma_j / 2 - beta_j d_ij^2 / 2;   k = 0 is pruned         (12)
 
 Stored: J means at most, which one each non-zero weight has, and its place; all biases and gains.
-Suggested: Adam; tau between 0.005 and 0.05, the larger the shorter the run. Watch the sigmas: hard assignment hurts as
-long as they are wide; they shrink when the weights' rate falls, and a component moves by no more than its own.
-What a short run loses there comes back when the shared values are trained: Compose(SoftWeightSharing(end=0.85),
+Suggested: Adam, late drops of the rates; tau between 0.005 and 0.05, the larger the shorter the run. Watch the sigmas:
+hard assignment hurts as long as they are wide, and a component moves by no more than its rate a step. What a short run
+loses there comes back when shared values are trained: Compose(SoftWeightSharing(end=0.85),
 TrainedQuantisation(begin=0.85)).
+Measured: so composed, lenet-300-100 on MNIST, tau 0.04, 30 epochs, one run: 1.64 % validation error in 13,518 bytes.
 Does not help: in a hurry. Weights need thousands of steps into their clusters.
 
 Source: K. Ullrich, E. Meeds, M. Welling, 2017, arXiv 1702.04008; S. Nowlan, G. Hinton, 1992.
-Differs from the paper: biases are outside; means start over a given reach, since outliers would stretch it; the
-weights' rate follows the run's schedule; pi_j is normalised in eq. 12, where the authors' code takes rho_j for it.
+Differs from the paper: biases are outside; means start over a given reach, since outliers would stretch it; all rates
+follow the run's schedule; pi_j is normalised in eq. 12, where the authors' code takes rho_j for it.
 """
 
 from __future__ import annotations
@@ -77,13 +78,13 @@ class SoftWeightSharing(Method):
     zero_share : pi_0, where it is learned at first
     learn_share, beta_a, beta_b : whether pi_0 is learned, and A and B of eq. 4; 1 and 1 are no hyper-prior
     zero_alpha, zero_b, other_alpha, other_b : of eq. 3 for j = 0 and j > 0; 1 and 0 are no hyper-prior
-    mean_rate, gamma_rate, share_rate : learning rates of mu, gamma, and rho and a, whatever the schedule
+    mean_rate, gamma_rate, share_rate : learning rates of mu, gamma, and rho and a at their highest
     merge : components with a smaller divergence (eq. 10) are one
     record : steps between two records of the mixture, which `moving_mixture` gives; 0 keeps none
     """
 
     name: ClassVar[str] = "soft-weight-sharing"
-    recipe: ClassVar[dict[str, Any]] = {"optimizer": "adam", "lr": 1e-3}
+    recipe: ClassVar[dict[str, Any]] = {"optimizer": "adam", "lr": 1e-3, "schedule": "step"}
 
     begin: float = setting(0.4, "progress in [0, 1) at which the prior begins")
     end: float = setting(1.0, "progress in (begin, 1] at which each weight takes its Gaussian's mean")
@@ -168,9 +169,10 @@ class SoftWeightSharing(Method):
         notes = weights[0].notes
         rows, sums = notes["mixture"], sum(p.notes.pop("sums") for p in weights)
         mean, square = (notes.setdefault(f"mixture.{name}", np.zeros_like(rows)) for name in ("mean", "square"))
+        pace = run.lr / (self.retrain * run.settings.lr)
         rates = self.mean_rate, self.gamma_rate, self.share_rate
         for row, g, m, s, rate in zip(rows, self.gradient(rows, sums), mean, square, rates, strict=True):
-            update.adam(row, g, None, m, s, rate, 0.0, BETAS, EPS, t)
+            update.adam(row, g, None, m, s, pace * rate, 0.0, BETAS, EPS, t)
         for p in weights:
             p.notes["mixture"] = rows.copy()
         self._record(run)
