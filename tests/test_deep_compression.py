@@ -11,10 +11,19 @@ from minisparse import ledger, rng
 from minisparse.codecs import eie, relative
 from minisparse.compressed import compress
 from minisparse.loss import softmax_cross_entropy
-from minisparse.methods import Compose, DeepCompression, DropBack, PruneRetrain, TrainedQuantisation
+from minisparse.methods import (
+    ESPN,
+    Compose,
+    DeepCompression,
+    DropBack,
+    PruneRetrain,
+    SoftWeightSharing,
+    TrainedQuantisation,
+)
 from minisparse.methods.trained_quantisation import STARTS, kmeans, starting_points
 from minisparse.model import Model
 from minisparse.run import Run, TrainSettings
+from minisparse.testing import check_method
 from minisparse.testing.methods import SETTINGS, small_data, small_model
 from minisparse.train import fit, train_step
 
@@ -186,6 +195,19 @@ def test_values_are_shared_over_any_rest_value_but_not_while_the_mask_is_open():
         fit(small_model(), small_data(), Compose(DropBack(budget=60), shared), training)
     with pytest.raises(ValueError, match=r"weight_decay=0.01 pulls the weights of fc1.weight"):
         fit(small_model(), small_data(), method, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "chooses",
+    [
+        PruneRetrain(density=0.3, cut_at=0.3, rounds=2),
+        ESPN(density=0.3, begin=0.1, end=0.5),
+        SoftWeightSharing(begin=0.1, end=0.5, tau=1e-3, sigma=0.1),
+    ],
+    ids=lambda method: method.name,
+)
+def test_shared_values_behind_other_methods_keep_the_contract(chooses):
+    check_method(Compose(chooses, TrainedQuantisation(begin=0.6, bits=5, tune=0.1)))
 
 
 @pytest.mark.parametrize(
