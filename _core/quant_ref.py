@@ -106,6 +106,7 @@ def centroid_sums(x: np.ndarray, index: np.ndarray, levels: int) -> tuple[np.nda
 
 
 def _ordered_sum(terms: np.ndarray) -> np.float64:
+    """Of terms (n,) float64, in the order that is the same for any number of threads."""
     total = np.float64(0)
     for first in range(0, len(terms), CHUNK):
         chunk = terms[first : first + CHUNK]

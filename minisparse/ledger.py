@@ -6,11 +6,12 @@ import gzip
 import io
 import lzma
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from minisparse.codecs import Codec, Raw, tensor
+from minisparse.codecs import Codec, Raw, relative, tensor
 from minisparse.model import Model
 from minisparse.params import Parameter
 
@@ -69,6 +70,25 @@ def costs(model: Model) -> list[dict[str, Any]]:
     return rows
 
 
+def stages(model: Model) -> list[dict[str, Any]]:
+    """A row for each weight in Deep Compression's own format: percent of float32 that each stage leaves, and B.
+
+    The last row is the whole model, biases and gains at 32 bits a value; no header is counted.
+    """
+    rows, totals = [], np.zeros(3, np.int64)
+    for p in model.parameters.values():
+        if p.role == "weight":
+            values, mask = flat(p)
+            mask = np.ones(p.size, bool) if mask is None else mask
+            width = relative.choose_width(values, mask)
+            sizes = relative.sizes(relative.streams(values, mask, width), width)
+            rows.append(_stage_row(p.name, p.size, p.kept, width, sizes))
+            totals += sizes
+        else:
+            totals += 32 * p.size
+    return [*rows, _stage_row("(all)", model.size, model.kept, None, totals)]
+
+
 def flat(p: Parameter) -> tuple[np.ndarray, np.ndarray | None]:
     """Values (n,) and mask (n,) or None, in C order."""
     return np.ascontiguousarray(p.value()).ravel(), None if p.mask is None else p.mask.ravel()
@@ -98,6 +118,12 @@ def _cost_rows(name: str, values: np.ndarray, mask: np.ndarray | None, width: in
             row = {"name": name, "stream": stream, "codec": _describe(codec), "bytes": len(data)}
             rows.append(row | {"floor_bytes": floor, "taken": codec == taken})
     return rows
+
+
+def _stage_row(name: str, size: int, kept: int, width: int | None, nbits: Iterable[int]) -> dict[str, Any]:
+    names = (f"{stage}_percent" for stage in relative.Sizes._fields)
+    left = {stage: 100 * int(n) / (32 * size) for stage, n in zip(names, nbits, strict=True)}
+    return {"name": name, "size": size, "kept": kept, "gap_bits": width} | left
 
 
 def _describe(codec: Codec) -> str:

@@ -204,6 +204,8 @@ def test_inspect_says_why_and_what_others_make_of_it(trained, tmp_path, capsys):
     why = answer(capsys, "inspect", path, "--why", "--no-others")
     assert sum(row["bytes"] for row in why["rows"] if row["taken"]) == sum(row["bytes"] for row in rows[1:-1])
     assert "xz_bytes" not in why["summary"]
+    stages = answer(capsys, "inspect", path, "--stages", "--no-others")["rows"]
+    assert stages[-1]["name"] == "(all)" and stages[-1]["kept"] == summary["kept"]
 
 
 def test_weights_go_out_as_safetensors_and_come_back(trained, tmp_path, capsys):

@@ -155,6 +155,31 @@ def test_fibonacci_counts_give_the_deepest_code_and_are_limited(n):
     np.testing.assert_array_equal(decode(encode(symbols, limited), limited, n), symbols)
 
 
+@given(COUNTS, st.integers(9, 15))
+def test_the_decoders_table_is_full_and_a_code_of_l_bits_has_two_to_the_rest_of_it(counts, limit):
+    lengths = code_lengths(np.array(counts), limit)
+    order, spans, longest = huffman_ref._table_order(lengths)
+    assert longest == lengths.max() and sorted(order) == list(np.flatnonzero(lengths))
+    assert spans.sum() == 2**longest
+    np.testing.assert_array_equal(spans, [2 ** (longest - lengths[symbol]) for symbol in order])
+
+
+@given(COUNTS, st.data())
+def test_what_follows_is_coded_behind_what_was_before_with_as_many_bits_as_its_codes(counts, data):
+    lengths = code_lengths(np.array(counts))
+    words = st.lists(st.sampled_from(np.flatnonzero(lengths).tolist()), max_size=50)
+    x, y = (np.array(data.draw(words), np.uint32) for _ in range(2))
+
+    def coded(symbols):
+        used = int(lengths[symbols].sum())
+        payload = encode(symbols, lengths)
+        bits = np.unpackbits(np.frombuffer(payload, np.uint8)).tolist()
+        assert len(payload) == math.ceil(used / 8) and not any(bits[used:])
+        return bits[:used]
+
+    assert coded(np.concatenate([x, y])) == coded(x) + coded(y)
+
+
 @given(SYMBOLS)
 def test_symbols_come_back_and_nbytes_is_exact(symbols):
     array = np.array(symbols, np.uint32)

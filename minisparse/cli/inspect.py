@@ -2,6 +2,7 @@
 
   minisparse inspect model.msp
   minisparse inspect model.msp --why       what each encoding that was weighed would have taken
+  minisparse inspect model.msp --stages    the same weights in Deep Compression's format, stage by stage
 
 floor_bytes is the entropy of the gaps between kept entries and of the entries, each on its own; a coder that looks at
 neighbours can go below it. Beside the file stand .npz, gzip -9 and xz -9e of the same weights.
@@ -21,7 +22,9 @@ HELP = "where the bytes of a .msp file go"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="FILE", help="a .msp file")
-    parser.add_argument("--why", action="store_true", help="a row for each encoding that was weighed")
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--why", action="store_true", help="a row for each encoding that was weighed")
+    rows.add_argument("--stages", action="store_true", help="what pruning, sharing and Huffman coding each leave")
     parser.add_argument("--no-others", action="store_true", help="leave out .npz, gzip and xz, slow for large models")
 
 
@@ -36,4 +39,6 @@ def run(args: argparse.Namespace) -> Report:
     summary = compressed.summary() | {"floor_bytes": sum(floors.values())}
     if not args.no_others:
         summary |= ledger.others(model)
-    return Report(ledger.costs(model) if args.why else rows, summary)
+    if args.why or args.stages:
+        rows = ledger.costs(model) if args.why else ledger.stages(model)
+    return Report(rows, summary)

@@ -42,11 +42,13 @@ import numpy as np
 from minisparse.methods.budget import Budgeted
 from minisparse.methods.selection import Above, Exact, quantile_step
 from minisparse.optim import SGD
+from minisparse.params import Parameter
 from minisparse.settings import check, setting
 
 if TYPE_CHECKING:
     from minisparse.run import Run
 
+Parameters = dict[str, Parameter]
 GAIN = 0.5
 """Of theta's estimate; see quantile_step."""
 
@@ -80,14 +82,14 @@ class DropBack(Budgeted):
         check(self.selection in ("exact", "quantile"), "selection", self.selection, "must be 'exact' or 'quantile'")
 
     def candidates(self, model):
-        return model.parameters
+        return {name: p for name, p in model.parameters.items() if p.role != "step"}
 
     def start(self, run):
         self.places(run.model)
         regenerated, optimizer = run.settings.store == "regenerated", run.optimizer
         if regenerated and not (isinstance(optimizer, SGD) and not optimizer.nesterov):
             raise ValueError("store=regenerated needs plain SGD or momentum: what is not stored has no other state")
-        for p in run.model.parameters.values():
+        for p in self.candidates(run.model).values():
             p.regenerate()
             if not regenerated:
                 p.to_dense()
@@ -98,21 +100,22 @@ class DropBack(Budgeted):
             self._choose(run, frozen=run.step == last_choice)
         if self.decay < 1:
             rho = self.rest_scale(run.step)
-            for p in run.model.parameters.values():
+            for p in self.candidates(run.model).values():
                 p.rest_scale = rho
                 if run.settings.store != "regenerated":
                     p.keep(p.mask, p.store.frozen)
 
     def _choose(self, run: Run, frozen: bool) -> None:
         """Eqs. 2 to 4, and theta of the next step."""
-        notes = next(iter(run.model.parameters.values())).notes
+        parameters = self.candidates(run.model)
+        notes = next(iter(parameters.values())).notes
         k, theta = self.places(run.model), notes.get("theta")
         keep = _keep_regenerated if run.settings.store == "regenerated" else _keep_dense
         if theta is None or frozen:
-            least = keep(run, Exact(k), frozen)
+            least = keep(run, parameters, Exact(k), frozen)
         else:
-            keep(run, Above(theta[0]), frozen)
-            least = quantile_step(theta[0], run.model.kept, k, GAIN)
+            keep(run, parameters, Above(theta[0]), frozen)
+            least = quantile_step(theta[0], sum(p.kept for p in parameters.values()), k, GAIN)
         if self.selection == "quantile":
             notes["theta"] = np.array([least])
 
@@ -130,9 +133,8 @@ class DropBack(Budgeted):
         ]
 
 
-def _keep_dense(run: Run, choice: Exact | Above, frozen: bool) -> float:
+def _keep_dense(run: Run, parameters: Parameters, choice: Exact | Above, frozen: bool) -> float:
     """Eqs. 2 to 4 where all values are held; the least score that was chosen."""
-    parameters = run.model.parameters
     rests = [p.rest() for p in parameters.values()]
     scores = [np.abs(p.store.values - rest) for p, rest in zip(parameters.values(), rests, strict=True)]  # eq. 2
     masks = choice.masks(scores)  # eq. 3
@@ -142,10 +144,9 @@ def _keep_dense(run: Run, choice: Exact | Above, frozen: bool) -> float:
     return min((score[mask].min() for score, mask in zip(scores, masks, strict=True) if mask.any()), default=np.inf)
 
 
-def _keep_regenerated(run: Run, choice: Exact | Above, frozen: bool) -> float:
+def _keep_regenerated(run: Run, parameters: Parameters, choice: Exact | Above, frozen: bool) -> float:
     """Eqs. 1 to 4 where only the k values are held: what has none takes eq. 1 here, a tile at a time."""
-    rate, parameters = run.lr, run.model.parameters
-    sizes = [p.size for p in parameters.values()]
+    rate, sizes = run.lr, [p.size for p in parameters.values()]
     starts = dict(zip(parameters, np.cumsum(sizes) - sizes, strict=True))
     for name, p in parameters.items():
         score = np.abs(p.store.values - p.store.rest_values())  # eq. 2

@@ -1,0 +1,29 @@
+"""Bits: the error of lenet-5-caffe as weights, or weights and activations, take fewer of them.
+
+Uniform quantisation over the range, learned steps (LSQ), DoReFa, ternary and binary weights: methods/uniform.py,
+lsq.py, dorefa.py, ternary.py, binary.py. No paper states these figures for this network: there is nothing to compare
+with but each other, and the network that is not quantised, `dense/lenet-5-caffe/1`. All layers are quantised, the first
+and last ones too, after 30 % of a training that is half as long as that of SNIP's rows. `wK` are weights of K bits,
+`wKaK` activations as well; ternary weights count as 2 bits.
+"""
+
+from dataclasses import replace
+
+from minisparse.reproduce.rows import Recipe, Row
+from minisparse.reproduce.snip import CONV
+
+TRAINING = replace(CONV, epochs=6)
+BITS = {"uniform": range(8, 0, -1), "lsq": range(8, 0, -1), "dorefa": range(8, 0, -1), "ternary": (2,), "binary": (1,)}
+"""A method's name -> the bits of its rows."""
+
+
+def _row(method: str, bits: int, activations: bool) -> Row:
+    settings = {"bits": bits} if len(BITS[method]) > 1 else {}
+    recipe = {"name": method, "begin": 0.3, "activations": bits if activations else 0, **settings}
+    key = f"{method}/lenet-5-caffe/w{bits}" + (f"a{bits}" if activations else "")
+    return Row(key, None, Recipe(recipe, TRAINING, standardised=True), seeds=1, weighed=True)
+
+
+ROWS = tuple(
+    _row(method, bits, activations) for activations in (False, True) for method in BITS for bits in BITS[method]
+)
