@@ -227,7 +227,7 @@ def test_a_pruned_weight_moves_with_its_gradient_and_can_return():
             # a gradient so small that it vanishes in the sum does not count
             large = np.abs(PLAIN.lr * p.store.grad) > EPS * np.abs(before[name])
             assert (moved[off & large]).all() and not moved[off & (p.store.grad == 0)].any()
-            assert np.count_nonzero(off & large) > np.count_nonzero(off) / 4
+            assert np.count_nonzero(off & large) >= np.count_nonzero(off) / 4
             returned += np.count_nonzero(p.notes["on"] & off)
     assert returned > 0
 
