@@ -193,6 +193,9 @@ def test_values_are_shared_over_any_rest_value_but_not_while_the_mask_is_open():
         assert p.value()[~p.mask].tobytes() == p.rest()[~p.mask].tobytes()
     with pytest.raises(ValueError, match=r"begin=0.6 is too early: the mask of fc1.weight is still open"):
         fit(small_model(), small_data(), Compose(DropBack(budget=60), shared), training)
+    cuts_again = PruneRetrain(density=0.3, cut_at=0.3, rounds=2)
+    with pytest.raises(ValueError, match=r"begin=0.6 is too early: the mask of fc1.weight has changed"):
+        fit(small_model(), small_data(), Compose(cuts_again, shared), training)
     with pytest.raises(ValueError, match=r"weight_decay=0.01 pulls the weights of fc1.weight"):
         fit(small_model(), small_data(), method, SETTINGS)
 
@@ -200,7 +203,7 @@ def test_values_are_shared_over_any_rest_value_but_not_while_the_mask_is_open():
 @pytest.mark.parametrize(
     "chooses",
     [
-        PruneRetrain(density=0.3, cut_at=0.3, rounds=2),
+        PruneRetrain(density=0.3, cut_at=0.3),
         ESPN(density=0.3, begin=0.1, end=0.5),
         SoftWeightSharing(begin=0.1, end=0.5, tau=1e-3, sigma=0.1),
     ],

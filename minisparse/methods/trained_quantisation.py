@@ -78,6 +78,8 @@ class TrainedQuantisation(Method):
         if index is None:
             return g
         kept = _kept(p, g)
+        if p.kept != len(index):
+            raise ValueError(f"begin={self.begin} is too early: the mask of {p.name} has changed since; cluster later")
         sums, _ = quant.centroid_sums(g[kept].ravel(), index, int(index.max(initial=0)) + 1)
         g[kept] = (self.tune * sums)[index].reshape(g[kept].shape)
         return g
