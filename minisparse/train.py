@@ -85,11 +85,14 @@ def fit(
 
 
 def train_step(run: Run) -> float:
-    """One step, hook by hook; returns the loss of its batch."""
+    """One step on the next batch; returns its loss."""
+    return learn(run, *run.batches.batch(*divmod(run.step, len(run.batches))))
+
+
+def learn(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
+    """One step on this batch, hook by hook; returns its loss."""
     model, method, optimizer = run.model, run.method, run.optimizer
     parameters = model.parameters
-    epoch, i = divmod(run.step, len(run.batches))
-    x, labels = run.batches.batch(epoch, i)
 
     run.hold_thin_weights_sparse()
     model.zero_grad()
@@ -108,6 +111,7 @@ def train_step(run: Run) -> float:
         loss += penalty
 
     if not np.isfinite(loss):
+        epoch, i = divmod(run.step, len(run.batches))
         raise FloatingPointError(
             f"the loss is {loss} at epoch {epoch + 1}, step {i + 1}: lower lr={run.settings.lr} or add warmup"
         )
