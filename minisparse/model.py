@@ -34,6 +34,7 @@ class Model:
     def __post_init__(self):
         self.input_shape = tuple(self.input_shape)
         self.output_shape = self.net.output_shape(self.input_shape)
+        self._parameters = dict(self.net.named_parameters())
         for name, parameter in self.parameters.items():
             parameter.name = name
             parameter.initialise(rng.key(self.seed, "init", name), self.dtype)
@@ -46,7 +47,7 @@ class Model:
     @property
     def parameters(self) -> dict[str, Parameter]:
         """By name, in the order of the forward pass."""
-        return dict(self.net.named_parameters())
+        return self._parameters
 
     @property
     def buffers(self) -> dict[str, np.ndarray]:

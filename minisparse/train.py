@@ -106,7 +106,7 @@ def learn(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
         p.store.values, cache = latent[name]
         p.store.grad = method.pullback(p, p.store.grad, cache)
         penalty, gradient = method.penalty(p)
-        if np.any(gradient):
+        if isinstance(gradient, np.ndarray) or gradient:
             p.store.grad += gradient
         loss += penalty
 
