@@ -1,7 +1,7 @@
 """A bias b (C,) for all numbers of a row of y (C, n), and its gradient.
 
-    add   y += b                                                                (1)
-    sums  db = sum over n of dy                                                 (2)
+add   y += b                                                                (1)
+sums  db = sum over n of dy                                                 (2)
 """
 
 import numpy as np

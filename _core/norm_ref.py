@@ -6,8 +6,9 @@
     dgain = sum dy xhat,   dbias = sum dy                                      (4)
     dx = gain inverse (dy - (dbias / n + xhat dgain / n))                      (5)
 
-mean, var, inverse, gain, bias, dgain and dbias are vectors (C,). Sums and inverse are taken in float64, all else in the
-dtype of x, in the order that is written. xhat is computed anew in each pass: reading it would take as long as reading x.
+mean, var, inverse, gain, bias, dgain and dbias are vectors (C,). Sums and inverse are taken in float64, all else in
+the dtype of x, in the order that is written. xhat is computed anew in each pass: reading it would take as long as
+reading x.
 Where `rectified`, dy counts in eqs. 4 and 5 where eq. 3 is > 0 before the rectifier, and is 0 elsewhere.
 
 Source: Ioffe and Szegedy (2015), arXiv 1502.03167, algorithm 1.

@@ -148,6 +148,7 @@ def end_epoch(run: Run) -> dict[str, Any]:
         "validation_error": result.error,
         "kept": run.model.kept,
         "sparse": sum(isinstance(p.store, SparseStore) for p in run.model.parameters.values()),
+        "dense_because": run.why_dense(),
     }
     run.rows.append(row)
     run.loss_sum = 0.0

@@ -75,9 +75,7 @@ class BatchNorm(Layer):
         rows, mean, inverse, training = cache
         gain, bias = self.params["gain"].value(), self.params["bias"].value()
         # dx = gain / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the last two through eq. 1 if training
-        dx, dgain, dbias = norm.backward(
-            dy.reshape(rows.shape), rows, mean, inverse, gain, bias, training, rectified
-        )
+        dx, dgain, dbias = norm.backward(dy.reshape(rows.shape), rows, mean, inverse, gain, bias, training, rectified)
         self.params["gain"].store.add_gradient(dgain)
         self.params["bias"].store.add_gradient(dbias)
         return dx.reshape(dy.shape)
