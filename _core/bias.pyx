@@ -1,7 +1,7 @@
 """Compiled twin of bias_ref.py, which is its specification.
 
 * one pass, in vectors; threads take whole rows; complex arrays take the twin
-* sums go to LANES numbers, each over every LANES-th term
+* sums are taken in float64 (sums.h)
 """
 
 from cython cimport floating
@@ -14,8 +14,11 @@ from minisparse._core import bias_ref as twin
 
 include "team.pxi"
 
+cdef extern from "sums.h" nogil:
+    double sum_f32(const float*, int64_t)
+    double sum_f64(const double*, int64_t)
+
 cdef enum:
-    LANES = 64
     SMALL = 65536  # numbers that are not worth a second thread
 
 
@@ -59,20 +62,7 @@ def sums(dy):
 cdef void sum_rows(const floating[:, ::1] dy, floating[::1] db):
     cdef int64_t c
     for c in prange(dy.shape[0], nogil=True, schedule="static", num_threads=team(dy.shape[0] * dy.shape[1] > SMALL)):
-        db[c] = sum_of(&dy[c, 0], dy.shape[1])
-
-
-cdef floating sum_of(const floating* x, int64_t n) noexcept nogil:
-    cdef floating lanes[LANES]
-    cdef floating total = 0
-    cdef int64_t i, j
-    for j in range(LANES):
-        lanes[j] = 0
-    for i in range(n // LANES):
-        for j in range(LANES):
-            lanes[j] += x[i * LANES + j]
-    for i in range(n - n % LANES, n):
-        lanes[0] += x[i]
-    for j in range(LANES):
-        total += lanes[j]
-    return total
+        if floating is float:
+            db[c] = <float>sum_f32(&dy[c, 0], dy.shape[1])
+        else:
+            db[c] = sum_f64(&dy[c, 0], dy.shape[1])

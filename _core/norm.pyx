@@ -3,7 +3,7 @@
 
 * channel after channel: all passes over one find it near the processor, memory is read and written once
 * threads take whole channels, so that results do not depend on their number
-* sums go to LANES float64 accumulators, each over every LANES-th term
+* sums go to four vectors of float64, each over every fourth vector of terms (sums.h)
 * no contraction to fused multiply-add: what is no sum is promised to the bit
 * complex arrays take the twin
 """
@@ -21,8 +21,15 @@ from minisparse._core.relu_ref import check_gradient
 
 include "team.pxi"
 
+cdef extern from "sums.h" nogil:
+    double sum_f32(const float*, int64_t)
+    double sum_f64(const double*, int64_t)
+    double squares_f32(const float*, int64_t, double)
+    double squares_f64(const double*, int64_t, double)
+    void slopes_f32(const float*, const float*, int64_t, float, float, double*, double*)
+    void slopes_f64(const double*, const double*, int64_t, double, double, double*, double*)
+
 cdef enum:
-    LANES = 16
     SMALL = 16384  # numbers that are not worth a second thread
 
 
@@ -51,41 +58,18 @@ cdef void forward_rows(const floating[:, ::1] x, const floating[:, ::1] vectors,
                       vectors[1, c], rectified, &y[c, 0])
 
 
-cdef double sum_of(const floating* x, int64_t n) noexcept nogil:
-    cdef double lanes[LANES]
-    cdef int64_t i, j
-    for j in range(LANES):
-        lanes[j] = 0
-    for i in range(n // LANES):
-        for j in range(LANES):
-            lanes[j] += x[i * LANES + j]
-    for i in range(n - n % LANES, n):
-        lanes[0] += x[i]
-    return total(lanes)
+cdef inline double sum_of(const floating* x, int64_t n) noexcept nogil:
+    if floating is float:
+        return sum_f32(x, n)
+    else:
+        return sum_f64(x, n)
 
 
-cdef double sum_of_squares(const floating* x, int64_t n, double mean) noexcept nogil:
-    cdef double lanes[LANES]
-    cdef double off
-    cdef int64_t i, j
-    for j in range(LANES):
-        lanes[j] = 0
-    for i in range(n // LANES):
-        for j in range(LANES):
-            off = x[i * LANES + j] - mean
-            lanes[j] += off * off
-    for i in range(n - n % LANES, n):
-        off = x[i] - mean
-        lanes[0] += off * off
-    return total(lanes)
-
-
-cdef double total(const double* lanes) noexcept nogil:
-    cdef double sum = 0
-    cdef int64_t j
-    for j in range(LANES):
-        sum += lanes[j]
-    return sum
+cdef inline double sum_of_squares(const floating* x, int64_t n, double mean) noexcept nogil:
+    if floating is float:
+        return squares_f32(x, n, mean)
+    else:
+        return squares_f64(x, n, mean)
 
 
 def normalise(x, mean, inverse, gain, bias, rectified):
@@ -159,8 +143,10 @@ cdef void backward_row(const floating* dy, const floating* x, int64_t n, floatin
         let_through(dy, x, n, mean, inverse, gain, bias, dx)
         dy = dx
     # eq. 4
-    dbias[0] = sum_of(dy, n)
-    dgain[0] = sum_of_products(dy, x, n, mean, inverse)
+    if floating is float:
+        slopes_f32(dy, x, n, mean, inverse, dgain, dbias)
+    else:
+        slopes_f64(dy, x, n, mean, inverse, dgain, dbias)
     if batch:
         slope, level = <floating>(dgain[0] / n), <floating>(dbias[0] / n)
     pull_back_row(dy, x, n, mean, inverse, gain, slope, level, dx)
@@ -172,21 +158,6 @@ cdef void let_through(const floating* dy, const floating* x, int64_t n, floating
     cdef int64_t i
     for i in range(n):
         d[i] = dy[i] if gain * ((x[i] - mean) * inverse) + bias > 0 else zero
-
-
-cdef double sum_of_products(const floating* dy, const floating* x, int64_t n, floating mean,
-                            floating inverse) noexcept nogil:
-    """sum dy xhat."""
-    cdef double lanes[LANES]
-    cdef int64_t i, j
-    for j in range(LANES):
-        lanes[j] = 0
-    for i in range(n // LANES):
-        for j in range(LANES):
-            lanes[j] += <double>dy[i * LANES + j] * <double>((x[i * LANES + j] - mean) * inverse)
-    for i in range(n - n % LANES, n):
-        lanes[0] += <double>dy[i] * <double>((x[i] - mean) * inverse)
-    return total(lanes)
 
 
 cdef void pull_back_row(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,

@@ -86,14 +86,18 @@ class Model:
 
     def predict(self, x: np.ndarray, batch: int = 256) -> np.ndarray:
         """Outputs for samples (N, ...): (N, classes), computed a batch at a time in evaluation mode."""
-        if x.shape[1:] != self.input_shape:
-            raise ValueError(f"x has samples of shape {x.shape[1:]}; {self.name} takes {self.input_shape}")
+        self.expect_samples(x)
         parts = [np.empty((0, *self.output_shape), self.dtype)]
         for first in range(0, len(x), batch):
             samples = np.moveaxis(x[first : first + batch], 0, -1)
             y, _ = self.forward(np.ascontiguousarray(samples, self.dtype))
             parts.append(np.moveaxis(y, -1, 0))
         return np.concatenate(parts)
+
+    def expect_samples(self, x: np.ndarray) -> None:
+        """ValueError unless x (N, ...) holds samples that the model takes."""
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(f"x has samples of shape {x.shape[1:]}; {self.name} takes {self.input_shape}")
 
     def memory(self) -> dict[str, int]:
         """Bytes held for the parameters: values, index, grad."""

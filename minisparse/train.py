@@ -155,17 +155,18 @@ def end_epoch(run: Run) -> dict[str, Any]:
     return row
 
 
-def evaluate(model: Model, split: Split, batch: int = 100) -> Evaluation:
+def evaluate(model: Model, split: Split, batch: int = 128) -> Evaluation:
     """Error and loss of a model on a split, in evaluation mode, `batch` samples at a time."""
     if len(split) == 0:
         raise ValueError("the split to evaluate on is empty")
+    model.expect_samples(split.x)
     wrong, loss = 0, 0.0
     for first in range(0, len(split), batch):
-        rows = slice(first, first + batch)
-        labels = split.labels[rows]
-        logits = model.predict(split.samples(rows), batch)
-        wrong += int(np.count_nonzero(logits.argmax(axis=1) != labels))
-        loss += softmax_cross_entropy(logits.T, labels)[0] * len(labels)
+        index = np.arange(first, min(first + batch, len(split)))
+        labels = split.labels[index]
+        logits, _ = model.forward(split.batch_last(index).astype(model.dtype, copy=False))
+        wrong += int(np.count_nonzero(logits.argmax(axis=0) != labels))
+        loss += softmax_cross_entropy(logits, labels)[0] * len(labels)
     return Evaluation(100.0 * wrong / len(split), loss / len(split))
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ class Remote:
 
     Attributes
     ----------
-    found : the object
     expected : of its "losses"; None where there is nothing to compare them with
     """
 
@@ -35,7 +35,11 @@ class Remote:
         self._child = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.found: dict[str, Any] = json.loads(self._answer())
+
+    @cached_property
+    def found(self) -> dict[str, Any]:
+        """The object, once it is there: several processes may prepare at a time."""
+        return json.loads(self._answer())
 
     def require(self, name: str) -> None:
         """ValueError unless its losses are right."""
