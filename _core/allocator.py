@@ -5,8 +5,12 @@ filling new pages takes longer than most sparse products. So the memory of a lar
 waits here for the next result of its size.
 """
 
+import math
+
 import numpy as np
 
+LINE = 64
+"""Bytes of a cache line."""
 LEAST = 1 << 18
 """Bytes from which an array is worth keeping."""
 MOST = 1 << 28
@@ -18,6 +22,21 @@ _waiting: dict[int, list[np.ndarray]] = {}
 def empty(nbytes: int) -> np.ndarray:
     """Uninitialised bytes: (nbytes,) uint8, the caller's alone as long as an array on them lives."""
     return np.asarray(_Loan(nbytes)) if nbytes >= LEAST else np.empty(nbytes, np.uint8)
+
+
+def empty_like(array: np.ndarray) -> np.ndarray:
+    """An uninitialised array of this shape and dtype, contiguous."""
+    return empty_array(array.shape, array.dtype)
+
+
+def empty_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised array, contiguous, on a cache line where it is large."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < LEAST:
+        return np.empty(shape, dtype)
+    memory = empty(nbytes + LINE)
+    first = -memory.ctypes.data % LINE
+    return memory[first : first + nbytes].view(dtype).reshape(shape)
 
 
 def waiting() -> int:

@@ -1,12 +1,15 @@
-"""Batch normalisation: the four passes over x (C, n), n the batch and pixels of a channel.
+"""Batch normalisation and the rectifier behind it: x (C, n), n the batch and pixels of a channel.
 
     mean = sum x / n,   var = sum (x - mean)^2 / n                             (1)
-    xhat = (x - mean) inverse,   y = gain xhat + bias                          (2)
-    dgain = sum dy xhat,   dbias = sum dy                                      (3)
-    dx = gain inverse (dy - (dbias / n + xhat dgain / n))                      (4)
+    xhat = (x - mean) inverse,   inverse = 1 / sqrt(var + eps)                 (2)
+    y = gain xhat + bias;   where `rectified`, max(y, 0), NaN stays NaN        (3)
+    dgain = sum dy xhat,   dbias = sum dy                                      (4)
+    dx = gain inverse (dy - (dbias / n + xhat dgain / n))                      (5)
 
-mean, inverse, gain, bias, dgain and dbias are vectors (C,). Sums are taken in float64, all else in the dtype of x, in
-the order that is written. xhat is computed anew in each pass: reading it would take as long as reading x.
+mean, var, inverse, gain, bias, dgain and dbias are vectors (C,). Sums and inverse are taken in float64, all else in
+the dtype of x, in the order that is written. xhat is computed anew in each pass: reading it would take as long as
+reading x.
+Where `rectified`, dy counts in eqs. 4 and 5 where eq. 3 is > 0 before the rectifier, and is 0 elsewhere.
 
 Source: Ioffe and Szegedy (2015), arXiv 1502.03167, algorithm 1.
 """
@@ -16,22 +19,30 @@ import numpy as np
 from minisparse._core.relu_ref import check_float, check_gradient
 
 
-def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """mean and var, eq. 1: (C,) float64; complex128 of a complex x (a gradient check's).
+def forward(
+    x: np.ndarray, gain: np.ndarray, bias: np.ndarray, eps: float, rectified: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """y, mean and var, eqs. 1 to 3: (C, n) of the dtype of x, (C,) and (C,) float64.
+
+    A complex x (a gradient check's) makes mean and var complex128.
 
     Raises
     ------
-    ValueError : x is no matrix of float32 or float64, or has no columns.
+    ValueError : x is no matrix of float32 or float64, has no columns, or a vector has another shape.
     """
     check_rows(x)
+    check_columns(x, gain, bias)
     with np.errstate(all="ignore"):
         mean = x.mean(axis=1, dtype=_wide(x))
         centred = x - mean[:, None]
-        return mean, (centred * centred).mean(axis=1)
+        var = (centred * centred).mean(axis=1)
+        return normalise(x, mean, 1 / np.sqrt(var + eps), gain, bias, rectified), mean, var
 
 
-def normalise(x: np.ndarray, mean: np.ndarray, inverse: np.ndarray, gain: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """y, eq. 2.
+def normalise(
+    x: np.ndarray, mean: np.ndarray, inverse: np.ndarray, gain: np.ndarray, bias: np.ndarray, rectified: bool
+) -> np.ndarray:
+    """y, eq. 3, of any mean and inverse.
 
     Parameters
     ----------
@@ -39,27 +50,13 @@ def normalise(x: np.ndarray, mean: np.ndarray, inverse: np.ndarray, gain: np.nda
 
     Raises
     ------
-    ValueError : as there, or a vector of another shape.
+    ValueError : as there.
     """
     check_rows(x)
     mean, inverse, gain, bias = check_columns(x, mean, inverse, gain, bias)
     with np.errstate(all="ignore"):
-        return gain * ((x - mean) * inverse) + bias
-
-
-def slopes(dy: np.ndarray, x: np.ndarray, mean: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """dgain and dbias, eq. 3: (C,) float64.
-
-    Raises
-    ------
-    ValueError : as there, or dy has not the shape and dtype of x.
-    """
-    check_rows(x)
-    check_gradient(dy, x)
-    mean, inverse = check_columns(x, mean, inverse)
-    with np.errstate(all="ignore"):
-        xhat = (x - mean) * inverse
-        return (dy.astype(_wide(x)) * xhat).sum(axis=1), dy.sum(axis=1, dtype=_wide(x))
+        y = gain * ((x - mean) * inverse) + bias
+        return np.where(y.real <= 0, x.dtype.type(0), y) if rectified else y
 
 
 def backward(
@@ -68,22 +65,31 @@ def backward(
     mean: np.ndarray,
     inverse: np.ndarray,
     gain: np.ndarray,
-    dgain: np.ndarray,
-    dbias: np.ndarray,
-) -> np.ndarray:
-    """dx, eq. 4; where mean and inverse do not come from x, eq. 4 with dgain = dbias = 0.
+    bias: np.ndarray,
+    batch: bool,
+    rectified: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dx, dgain and dbias, eqs. 4 and 5: (C, n) of the dtype of x, (C,) and (C,) float64.
+
+    Parameters
+    ----------
+    batch : mean and inverse come from x; else they do not depend on it, and dx is eq. 5 with dgain = dbias = 0
 
     Raises
     ------
-    ValueError : as there.
+    ValueError : as there, or dy has not the shape and dtype of x.
     """
     check_rows(x)
     check_gradient(dy, x)
     n = x.shape[1]
+    mean, inverse, scale, bias = check_columns(x, mean, inverse, gain, bias)
     with np.errstate(all="ignore"):
-        mean, inverse, slope, level = check_columns(x, mean, inverse, dgain / n, dbias / n)
-        scale = check_columns(x, gain)[0] * inverse
-        return scale * (dy - (level + (x - mean) * inverse * slope))
+        xhat = (x - mean) * inverse
+        if rectified:
+            dy = np.where((scale * xhat + bias).real > 0, dy, dy.dtype.type(0))
+        dgain, dbias = (dy.astype(_wide(x)) * xhat).sum(axis=1), dy.sum(axis=1, dtype=_wide(x))
+        slope, level = check_columns(x, dgain * bool(batch) / n, dbias * bool(batch) / n)
+        return scale * inverse * (dy - (level + xhat * slope)), dgain, dbias
 
 
 def check_rows(x: np.ndarray) -> None:
@@ -106,16 +112,24 @@ def _wide(x: np.ndarray) -> type:
     return np.complex128 if x.dtype.kind == "c" else np.float64
 
 
-def magnitudes(function: str, *arguments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """sum |terms| of each sum of a call, float64: the two of `moments` or of `slopes`."""
-    if function == "moments":
-        (x,) = (np.abs(a).astype(np.float64) for a in arguments)
+def magnitudes(function: str, *arguments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """sum |terms| of each sum of a call, float64; of y and dx what their sums' errors and their own steps come to."""
+    if function == "forward":
+        x, gain, bias, eps, _ = arguments
+        x = np.abs(x).astype(np.float64)
         mean = x.mean(axis=1)
-        return mean, np.square(x + mean[:, None]).mean(axis=1)
-    dy, x, mean, inverse = arguments
-    mean, inverse = check_columns(x, mean, inverse)
-    xhat = np.abs((x - mean) * inverse).astype(np.float64)
-    return (np.abs(dy) * xhat).sum(axis=1), np.abs(dy).sum(axis=1, dtype=np.float64)
+        var = np.square(x + mean[:, None]).mean(axis=1)
+        exact = np.asarray(arguments[0], np.float64).var(axis=1) + eps
+        # d inverse / inverse = d var / (2 (var + eps))
+        spread = (np.abs(gain) / np.sqrt(exact) * (1 + var / exact))[:, None]
+        return spread * (x + mean[:, None]) + np.abs(bias)[:, None], mean, var
+    dy, x, mean, inverse, gain, _, batch, _ = arguments
+    mean, inverse, gain = (v.astype(np.float64) for v in check_columns(x, mean, inverse, gain))
+    dy, xhat = np.abs(dy).astype(np.float64), (np.abs(x) + np.abs(mean)) * np.abs(inverse)
+    dgain, dbias = (dy * xhat).sum(axis=1), dy.sum(axis=1)
+    n = x.shape[1]
+    pull = (dbias[:, None] + xhat * dgain[:, None]) * bool(batch) / n
+    return np.abs(gain * inverse) * (dy + pull), dgain, dbias
 
 
 def cases(generator: np.random.Generator):
@@ -123,16 +137,17 @@ def cases(generator: np.random.Generator):
     for dtype in (np.float32, np.float64):
         for c, n in ((1, 1), (0, 3), (3, 0), (2, 5), (3, 16), (5, 33), (2, 70_001), (40, 1000)):
             x, dy = (generator.normal(size=(c, n)).astype(dtype) for _ in range(2))
-            mean, inverse, gain, bias, dgain, dbias = generator.normal(size=(6, c))
+            mean, inverse, gain, bias = generator.normal(size=(4, c))
             x += 3
-            # besides the n terms: centring, squaring or multiplying, dividing
-            yield "moments", (x,), n + 4
-            yield "slopes", (dy, x, mean.astype(dtype), inverse), n + 2
-            yield "normalise", (x, mean, inverse.astype(np.float32), gain.astype(dtype), bias)
-            yield "backward", (dy, x, mean, inverse, gain.astype(dtype), dgain, dbias)
+            for rectified in (False, True):
+                # besides the n terms: centring, squaring or multiplying, dividing, scaling, shifting
+                yield "forward", (x, gain.astype(dtype), bias, 1e-5, rectified), n + 8
+                yield "normalise", (x, mean, inverse.astype(np.float32), gain.astype(dtype), bias, rectified)
+                for batch in (False, True):
+                    arguments = dy, x, mean + 3, inverse, gain.astype(dtype), bias, batch, rectified
+                    yield "backward", arguments, n + 8
     x = generator.normal(size=(2, 3)) + 1j
     vector = x[:, 0].copy()
-    yield "moments", (x,)
-    yield "slopes", (x[::-1], x, vector, vector)
-    yield "normalise", (x, vector, vector, vector, vector)
-    yield "backward", (x[::-1], x, vector, vector, vector, vector, vector)
+    yield "forward", (x, vector, vector, 1e-5, True)
+    yield "normalise", (x, vector, vector, vector, vector, True)
+    yield "backward", (x[::-1], x, vector, vector, vector, vector, True, True)

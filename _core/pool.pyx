@@ -1,6 +1,7 @@
 """Compiled twin of pool_ref.py, which is its specification.
 
-* vectors over the batch; a window's result stays near the processor while its pixels are compared
+* vectors over the batch; a window's result stays near the processor while its pixels are compared, a channel of dx
+  while all windows are
 * threads take whole channels, so that results do not depend on their number
 * complex arrays take the twin
 """
@@ -9,10 +10,12 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 from libc.math cimport INFINITY
+from libc.string cimport memset
 
 import numpy as np
 
 from minisparse._core import pool_ref as twin
+from minisparse._core.allocator import empty_array
 
 include "team.pxi"
 
@@ -24,8 +27,8 @@ def maximum(x, kernel, stride):
     kernel, stride, height, width = twin.check_window(x, kernel, stride)
     if x.dtype.kind == "c":
         return twin.maximum(x, kernel, stride)
-    y = np.empty((len(x), height, width, x.shape[3]), x.dtype)
-    winner = np.empty(y.shape, np.int32)
+    y = empty_array((len(x), height, width, x.shape[3]), x.dtype)
+    winner = empty_array(y.shape, np.dtype(np.int32))
     threads = team(y.size > SMALL)
     if x.dtype == np.float32:
         take_largest[float](np.ascontiguousarray(x), kernel, stride, y, winner, threads)
@@ -71,7 +74,7 @@ def maximum_backward(dy, winner, kernel, stride, height, width):
     kernel, stride, height, width = twin.check_winner(dy, winner, kernel, stride, height, width)
     if dy.dtype.kind == "c":
         return twin.maximum_backward(dy, winner, kernel, stride, height, width)
-    dx = np.zeros((len(dy), height, width, dy.shape[3]), dy.dtype)
+    dx = empty_array((len(dy), height, width, dy.shape[3]), dy.dtype)
     winner, threads = np.ascontiguousarray(winner), team(dy.size > SMALL)
     if dy.dtype == np.float32:
         pull_back[float](np.ascontiguousarray(dy), winner, kernel, stride, dx, threads)
@@ -83,17 +86,19 @@ def maximum_backward(dy, winner, kernel, stride, height, width):
 cdef void pull_back(const floating[:, :, :, ::1] dy, const int32_t[:, :, :, ::1] winner, int64_t kernel,
                     int64_t stride, floating[:, :, :, ::1] dx, int threads):
     cdef int64_t c
-    if dy.shape[3]:
+    if dx.shape[1] and dx.shape[2] and dx.shape[3]:
         for c in prange(dy.shape[0], nogil=True, schedule="static", num_threads=threads):
+            memset(&dx[c, 0, 0, 0], 0, dx.shape[1] * dx.shape[2] * dx.shape[3] * sizeof(floating))
             pull_back_channel(c, dy, winner, kernel, stride, dx)
 
 
 cdef void pull_back_channel(int64_t c, const floating[:, :, :, ::1] dy, const int32_t[:, :, :, ::1] winner,
                             int64_t kernel, int64_t stride, floating[:, :, :, ::1] dx) noexcept nogil:
     cdef int64_t i, j, place
-    for place in range(kernel * kernel):
-        for i in range(dy.shape[1]):
-            for j in range(dy.shape[2]):
+    # the last window first: so a pixel of many windows is their winner at its places in rising order, as in the twin
+    for i in range(dy.shape[1] - 1, -1, -1):
+        for j in range(dy.shape[2] - 1, -1, -1):
+            for place in range(kernel * kernel):
                 reward(&dy[c, i, j, 0], &winner[c, i, j, 0], dy.shape[3], <int32_t>place,
                        &dx[c, stride * i + place // kernel, stride * j + place % kernel, 0])
 

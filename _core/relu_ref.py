@@ -2,6 +2,7 @@
 
     y = x where x > 0, +0 where x <= 0; NaN stays NaN                          (1)
     dx = dy where y > 0, 0 elsewhere                                           (2)
+    y = a + b;   where `rectified`, eq. 1 of it                                (3)
 
 What was positive is read off y, which the layer above keeps anyway, so that forward has no mask to write.
 """
@@ -39,6 +40,19 @@ def backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(y.real > 0, np.ascontiguousarray(dy), dy.dtype.type(0)).reshape(dy.shape)
 
 
+def add(a: np.ndarray, b: np.ndarray, rectified: bool) -> np.ndarray:
+    """y, eq. 3: contiguous.
+
+    Raises
+    ------
+    ValueError : dtypes or shapes that do not fit.
+    """
+    check_gradient(a, b)
+    with np.errstate(all="ignore"):
+        y = np.ascontiguousarray(a + b).reshape(a.shape)
+        return np.where(y.real <= 0, y.dtype.type(0), y) if rectified else y
+
+
 def check_float(x: np.ndarray) -> None:
     """ValueError unless x is of a dtype that the layers compute with."""
     if x.dtype not in FLOATS:
@@ -60,7 +74,11 @@ def cases(generator: np.random.Generator):
         for x in (*(generator.normal(size=shape) for shape in shapes), strange):
             x = np.asarray(x, dtype)
             yield "forward", (x,)
-            yield "backward", (np.asarray(generator.normal(size=x.shape), dtype), x)
+            other = np.asarray(generator.normal(size=x.shape), dtype)
+            yield "backward", (other, x)
+            yield "add", (other, x, False)
+            yield "add", (other, x, True)
     x = generator.normal(size=(3, 4)) + 1j
     yield "forward", (x,)
     yield "backward", (x[::-1], x)
+    yield "add", (x[::-1], x, True)

@@ -34,15 +34,17 @@ def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: flo
     right = labels, np.arange(n)
     with np.errstate(invalid="ignore"):  # infinite logits give NaN, which is the answer
         shifted = logits - logits.max(axis=0)
-        # log p = z - log sum exp z
-        log_p = shifted - np.log(np.exp(shifted).sum(axis=0))
-        # eq. 1
-        loss = -(1 - smoothing) * log_p[right].mean(dtype=np.float64)
+        p = np.exp(shifted)
+        total = p.sum(axis=0)
+        # eq. 1: log p = z - log sum exp z
+        log_total = np.log(total)
+        loss = (1 - smoothing) * (log_total - shifted[right]).mean(dtype=np.float64)
         if smoothing:
-            loss -= smoothing * log_p.mean(dtype=np.float64)
-    # eq. 2
-    dlogits = (np.exp(log_p) - smoothing / classes) / n
-    dlogits[right] -= (1 - smoothing) / n
+            loss += smoothing * (log_total - shifted).mean(dtype=np.float64)
+        # eq. 2
+        p /= total
+        dlogits = (p - smoothing / classes) / n if smoothing else p / n
+        dlogits[right] -= (1 - smoothing) / n
     return float(loss), dlogits
 
 

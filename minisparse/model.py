@@ -34,6 +34,7 @@ class Model:
     def __post_init__(self):
         self.input_shape = tuple(self.input_shape)
         self.output_shape = self.net.output_shape(self.input_shape)
+        self._parameters = dict(self.net.named_parameters())
         for name, parameter in self.parameters.items():
             parameter.name = name
             parameter.initialise(rng.key(self.seed, "init", name), self.dtype)
@@ -46,7 +47,7 @@ class Model:
     @property
     def parameters(self) -> dict[str, Parameter]:
         """By name, in the order of the forward pass."""
-        return dict(self.net.named_parameters())
+        return self._parameters
 
     @property
     def buffers(self) -> dict[str, np.ndarray]:
@@ -85,14 +86,18 @@ class Model:
 
     def predict(self, x: np.ndarray, batch: int = 256) -> np.ndarray:
         """Outputs for samples (N, ...): (N, classes), computed a batch at a time in evaluation mode."""
-        if x.shape[1:] != self.input_shape:
-            raise ValueError(f"x has samples of shape {x.shape[1:]}; {self.name} takes {self.input_shape}")
+        self.expect_samples(x)
         parts = [np.empty((0, *self.output_shape), self.dtype)]
         for first in range(0, len(x), batch):
             samples = np.moveaxis(x[first : first + batch], 0, -1)
             y, _ = self.forward(np.ascontiguousarray(samples, self.dtype))
             parts.append(np.moveaxis(y, -1, 0))
         return np.concatenate(parts)
+
+    def expect_samples(self, x: np.ndarray) -> None:
+        """ValueError unless x (N, ...) holds samples that the model takes."""
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(f"x has samples of shape {x.shape[1:]}; {self.name} takes {self.input_shape}")
 
     def memory(self) -> dict[str, int]:
         """Bytes held for the parameters: values, index, grad."""

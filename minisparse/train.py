@@ -86,11 +86,14 @@ def fit(
 
 
 def train_step(run: Run) -> float:
-    """One step, hook by hook; returns the loss of its batch."""
+    """One step on the next batch; returns its loss."""
+    return learn(run, *run.batches.batch(*divmod(run.step, len(run.batches))))
+
+
+def learn(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
+    """One step on this batch, hook by hook; returns its loss."""
     model, method, optimizer = run.model, run.method, run.optimizer
     parameters = model.parameters
-    epoch, i = divmod(run.step, len(run.batches))
-    x, labels = run.batches.batch(epoch, i)
 
     run.hold_thin_weights_sparse()
     model.zero_grad()
@@ -104,11 +107,12 @@ def train_step(run: Run) -> float:
         p.store.values, cache = latent[name]
         p.store.grad = method.pullback(p, p.store.grad, cache)
         penalty, gradient = method.penalty(p)
-        if np.any(gradient):
+        if isinstance(gradient, np.ndarray) or gradient:
             p.store.grad += gradient
         loss += penalty
 
     if not np.isfinite(loss):
+        epoch, i = divmod(run.step, len(run.batches))
         raise FloatingPointError(
             f"the loss is {loss} at epoch {epoch + 1}, step {i + 1}: lower lr={run.settings.lr} or add warmup"
         )
@@ -146,23 +150,25 @@ def end_epoch(run: Run) -> dict[str, Any]:
         "kept": run.model.kept,
         "distance": math.hypot(*(p.distance() for p in run.model.parameters.values())),
         "sparse": sum(isinstance(p.store, SparseStore) for p in run.model.parameters.values()),
+        "dense_because": run.why_dense(),
     }
     run.rows.append(row)
     run.loss_sum = 0.0
     return row
 
 
-def evaluate(model: Model, split: Split, batch: int = 100) -> Evaluation:
+def evaluate(model: Model, split: Split, batch: int = 128) -> Evaluation:
     """Error and loss of a model on a split, in evaluation mode, `batch` samples at a time."""
     if len(split) == 0:
         raise ValueError("the split to evaluate on is empty")
+    model.expect_samples(split.x)
     wrong, loss = 0, 0.0
     for first in range(0, len(split), batch):
-        rows = slice(first, first + batch)
-        labels = split.labels[rows]
-        logits = model.predict(split.samples(rows), batch)
-        wrong += int(np.count_nonzero(logits.argmax(axis=1) != labels))
-        loss += softmax_cross_entropy(logits.T, labels)[0] * len(labels)
+        index = np.arange(first, min(first + batch, len(split)))
+        labels = split.labels[index]
+        logits, _ = model.forward(split.batch_last(index).astype(model.dtype, copy=False))
+        wrong += int(np.count_nonzero(logits.argmax(axis=0) != labels))
+        loss += softmax_cross_entropy(logits, labels)[0] * len(labels)
     return Evaluation(100.0 * wrong / len(split), loss / len(split))
 
 

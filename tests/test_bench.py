@@ -26,6 +26,7 @@ KEYS = {
     "topk": ["vs_argpartition"],
     "quant": ["vs_torch", "copy_bandwidth_fraction"],
     "huffman": ["decode_vs_zlib", "encode_vs_zlib", "size_over_zlib"],
+    "train": ["lenet-5-caffe_1", "lenet-5-caffe_0.1", "epoch_over_steps"],
 }  # fmt: skip
 PEERS = {
     "spmm": {"scipy", "mkl", "torch"},
@@ -34,6 +35,7 @@ PEERS = {
     "topk": {"torch"},
     "quant": {"torch"},
     "huffman": {"zstandard", "constriction", "dahuffman"},
+    "train": {"torch"},
 }
 
 
@@ -191,6 +193,8 @@ def test_what_needs_no_peer_is_found_without_them():
         (["topk", "--figure", "figure.doc"], ".png"),
         (["topk", "--figure", "absent/figure.png"], "no folder absent"),
         (["regen", "--threads", "0"], "--threads"),
+        (["train", "--model", "resnet-9"], "use one of ['lenet-5-caffe']"),
+        (["topk", "--density", "0.1"], "use one of [None]"),
     ],
 )
 def test_wrong_options_get_one_line_before_anything_is_measured(options, remedy, capsys):

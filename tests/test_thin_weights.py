@@ -11,13 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from minisparse.checkpoint import RunFolder
 from minisparse.compressed import compress
+from minisparse.data import from_arrays
 from minisparse.methods import SNIP, Compose, DropBack, Magnitude, Method, RandomPruning
 from minisparse.methods.pruning import Pruning
 from minisparse.model import Model
+from minisparse.models import build
 from minisparse.run import THIN, Run, TrainSettings
 from minisparse.stores import DenseStore, SparseStore
 from minisparse.testing.methods import SETTINGS, small_data, small_model
-from minisparse.train import fit, train_step
+from minisparse.train import end_epoch, fit, train_step
 
 OPTIMIZERS = [{"optimizer": "sgd"}, {"optimizer": "sgd", "nesterov": True}, {"optimizer": "adam", "lr": 0.01}]
 
@@ -36,7 +38,7 @@ def sparse(run: Run) -> list[str]:
     return [name for name, p in run.model.parameters.items() if isinstance(p.store, SparseStore)]
 
 
-@pytest.mark.parametrize(("density", "expected"), [(0.1, 2), (THIN, 2), (0.35, 0), (1.0, 0)])
+@pytest.mark.parametrize(("density", "expected"), [(0.1, 2), (THIN["matrix"], 2), (0.35, 0), (1.0, 0)])
 def test_weights_are_held_sparse_from_the_step_after_their_mask_is_fixed_if_it_is_thin(density, expected):
     run = started(RandomPruning(density=density, allocation="uniform"))
     assert sparse(run) == []
@@ -49,6 +51,27 @@ def test_the_setting_dense_keeps_them_dense():
     run = started(RandomPruning(density=0.1), store="dense")
     train_step(run)
     assert sparse(run) == []
+    assert run.why_dense() == "store=dense"
+
+
+def test_the_log_says_why_a_masked_weight_is_computed_as_a_dense_one():
+    run = started(RandomPruning(density=0.35, allocation="uniform"))
+    assert run.why_dense() == "fc1.weight: density 0.35 > 0.3; fc2.weight: density 0.35 > 0.3"
+    assert end_epoch(run)["dense_because"] == run.why_dense()
+    assert started(Method()).why_dense() == ""
+
+
+def test_a_fiftieth_of_the_weights_trains_in_a_twentieth_of_their_memory():
+    model = build("lenet-300-100", (1, 28, 28), 10)
+    x = np.zeros((40, 1, 28, 28), np.float32)
+    data = from_arrays("none", (x, np.zeros(40, int)), (x, np.zeros(40, int)), classes=10)
+    run = Run(model, data, RandomPruning(density=0.02), replace(SETTINGS, batch=20, optimizer="sgd"))
+    run.method.start(run)
+    train_step(run)
+    # weights with the places of the kept ones, gradients, momentum
+    held = sum(model.memory().values()) + sum(state.nbytes for state in run.optimizer.state.values())
+    dense = 3 * 4 * model.size
+    assert held < 0.05 * dense
 
 
 @pytest.mark.parametrize("method", [DropBack(budget=20, freeze=0.1), DropBack(budget=20)])

@@ -7,6 +7,7 @@ from minisparse.bench.quant import Quant
 from minisparse.bench.regen import Regen
 from minisparse.bench.spmm import Spmm
 from minisparse.bench.topk import TopK
+from minisparse.bench.train import Train
 
 BENCHES: dict[str, type[Benchmark]] = {
     "spmm": Spmm,
@@ -15,4 +16,5 @@ BENCHES: dict[str, type[Benchmark]] = {
     "topk": TopK,
     "quant": Quant,
     "huffman": Huffman,
+    "train": Train,
 }

@@ -14,9 +14,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--threads", type=int, nargs="+")
+    parser.add_argument("--only", type=json.loads, default={})
     args = parser.parse_args()
     try:
-        result = run(BENCHES[args.name], args.quick, args.threads, not args.quiet)
+        result = run(BENCHES[args.name], args.quick, args.threads, not args.quiet, args.only)
     except (ValueError, ArithmeticError, OSError, MemoryError) as error:
         result = {"error": str(error) or type(error).__name__}
     except KeyboardInterrupt:  # the process that waits for this one was stopped too, and says so

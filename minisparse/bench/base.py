@@ -20,12 +20,14 @@ class Benchmark(ABC):
     ----------
     peer_names : libraries it compares with
     threaded : whether anyone in it uses several threads
+    count : threads that contestants may use, set before they are asked for
     budget_s : seconds to time one row
     notes : how the keys of the summary are computed, and what is compared with what
     """
 
     peer_names: tuple[str, ...] = ()
     threaded = True
+    count = 1
     budget_s = 0.5
     notes: tuple[str, ...] = ()
 
@@ -44,6 +46,10 @@ class Benchmark(ABC):
     @abstractmethod
     def summary(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Keys that follow from rows of one number of threads."""
+
+    def conclusions(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Further columns that follow from a row."""
+        return {}
 
     def case(self, labels: dict[str, Any]) -> str:
         """What tells a row from the others, short."""

@@ -25,7 +25,8 @@ def draw(name: str, found: dict[str, Any], path: Path) -> None:
     steps = [row for row in found["rows"] if "peak_mb" in row]
     rows = [row for row in found["rows"] if "threads" in row]
     rows = [row for row in rows if row["threads"] == max(row["threads"] for row in rows)]
-    panels = 2 if name in ROOFLINES or steps else 1
+    growing = [row for row in found["rows"] if "growing" in row]
+    panels = 2 if name in ROOFLINES or steps or growing else 1
     figure, axes = plt.subplots(1, panels, figsize=(6.4 * panels, 4.4), layout="constrained", squeeze=False)
     if name == "spmm":
         _against_density(axes[0, 0], rows)
@@ -35,6 +36,8 @@ def draw(name: str, found: dict[str, Any], path: Path) -> None:
         _roofline(axes[0, 1], rows, ROOFLINES[name], found["machine"])
     if steps:
         _memory(axes[0, 1], steps)
+    if growing:
+        _growth(axes[0, 1], growing)
     machine = found["machine"]
     figure.suptitle(f"{name}, {rows[0]['threads']} thread(s), {machine['processor']}", fontsize=10)
     figure.savefig(path, dpi=130)
@@ -100,6 +103,22 @@ def _memory(axes, steps) -> None:
     axes.plot(weights, 8e-6 * weights, "--", color=PALETTE[1], label="weights and their gradient, held dense")
     axes.set(xscale="log", yscale="log", xlabel="weights", ylabel="memory (10$^6$ bytes)")
     axes.set_title("DropBack, {:,} values stored".format(steps[-1]["stored"]), fontsize=10)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+
+
+def _growth(axes, rows) -> None:
+    """Time of a step against its multiply-adds; a straight line of slope 1 is linear growth."""
+    lines: dict[str, list] = {}
+    for row in rows:
+        network = "resnet" if row["growing"] == "depth" else row["model"]
+        lines.setdefault(f"{network}, {row['growing']}", []).append(row)
+    for i, (label, chosen) in enumerate(lines.items()):
+        macs, times = [row["macs"] for row in chosen], [1e3 * row["step_s"] for row in chosen]
+        axes.plot(macs, times, MARKERS[i] + "-", color=PALETTE[i], markersize=5, label=label)
+        axes.plot(macs, [times[-1] * m / macs[-1] for m in macs], ":", color=PALETTE[i], linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="multiply-adds of a forward pass", ylabel="time of a step (ms)")
+    axes.set_title("What grows, our dense steps; dotted: in proportion to the largest", fontsize=10)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
 

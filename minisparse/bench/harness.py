@@ -71,6 +71,23 @@ class Contestant:
         for expected, result in zip(self.expected, results, strict=True):
             expected.require(name, result)
 
+    def sample(self, count: int, clock: Callable[[], float]) -> float:
+        """Seconds a call, mean of `count` calls."""
+        began = clock()
+        for _ in range(count):
+            self.run()
+        return (clock() - began) / count
+
+    def warm_up(self, seconds: float, clock: Callable[[], float]) -> None:
+        """At least one call."""
+        began = clock()
+        self.run()
+        while clock() - began < seconds:
+            self.run()
+
+    def close(self) -> None:
+        """Give up what it holds."""
+
 
 def measure(
     contestants: dict[str, Contestant],
@@ -91,7 +108,7 @@ def measure(
     """
     for name, contestant in contestants.items():
         contestant.require(name)
-    repeats = {name: _repeats(contestant.run, clock) for name, contestant in contestants.items()}
+    repeats = {name: _repeats(contestant, clock) for name, contestant in contestants.items()}
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     began, fewest, most = clock(), *ROUNDS
     for turn in range(most):
@@ -101,33 +118,17 @@ def measure(
         # each round starts one further, so that nobody always follows the same one first
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             time.sleep(settle_s)
-            _warm_up(contestants[name].run, WARM_S if settle_s else 0.0, clock)
-            samples[name].append(_sample(contestants[name].run, repeats[name], clock))
+            contestants[name].warm_up(WARM_S if settle_s else 0.0, clock)
+            samples[name].append(contestants[name].sample(repeats[name], clock))
     return {name: median(found) for name, found in samples.items()}
 
 
-def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> int:
+def _repeats(contestant: Contestant, clock: Callable[[], float]) -> int:
     """Calls a sample, so that it lasts SAMPLE_S."""
     count = 1
-    while (seconds := count * _sample(run, count, clock)) < SAMPLE_S:
+    while (seconds := count * contestant.sample(count, clock)) < SAMPLE_S:
         count = max(2 * count, min(100 * count, int(SAMPLE_S / max(seconds / count, 1e-9))))
     return count
-
-
-def _warm_up(run: Callable[[], Any], seconds: float, clock: Callable[[], float]) -> None:
-    """At least one call."""
-    began = clock()
-    run()
-    while clock() - began < seconds:
-        run()
-
-
-def _sample(run: Callable[[], Any], count: int, clock: Callable[[], float]) -> float:
-    """Seconds a call, mean of `count` calls."""
-    began = clock()
-    for _ in range(count):
-        run()
-    return (clock() - began) / count
 
 
 def ratio(rows: list[dict], over: list[str], under: str = "ours") -> list[float]:

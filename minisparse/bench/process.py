@@ -20,7 +20,7 @@ SET_ASIDE = (VARIABLE, "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"
 PROBE = "from minisparse.bench.machine import peak_flops; print(peak_flops(1024))"
 
 
-def run_in_child(name: str, quick: bool, threads: list[int] | None, progress: bool) -> dict[str, Any]:
+def run_in_child(name: str, quick: bool, threads: list[int] | None, progress: bool, only: dict) -> dict[str, Any]:
     """What `run.run` returns, from another process.
 
     Raises
@@ -31,6 +31,7 @@ def run_in_child(name: str, quick: bool, threads: list[int] | None, progress: bo
     chosen = max(tried, key=tried.get, default="")
     options = ["--quick"] * quick + ["--quiet"] * (not progress)
     options += ["--threads", *map(str, threads)] if threads else []
+    options += ["--only", json.dumps(only)]
     command = [sys.executable, "-m", "minisparse.bench", name, *options]
     child = subprocess.run(command, env=_environment(chosen), stdout=subprocess.PIPE, text=True)
     if child.returncode:

@@ -13,24 +13,36 @@ QUICK_S = 0.01
 """Seconds to time one row of a quick run."""
 
 
-def run(kind: type[Benchmark], quick: bool = False, threads: list[int] | None = None, progress: bool = True) -> dict:
+def run(
+    kind: type[Benchmark],
+    quick: bool = False,
+    threads: list[int] | None = None,
+    progress: bool = True,
+    only: dict[str, list] | None = None,
+) -> dict[str, Any]:
     """{"rows", "summary", "notes", "machine", "missing"} of one benchmark.
 
     Parameters
     ----------
     threads : numbers of threads to measure with, 1 and all cores by default (1 in a quick run); the summary is of
         the last one, and holds the others' under keys that end in "_on_1_thread" and so on
+    only : {label: values}, the rows of the grid that are measured; then nothing beside the grid is
+
+    Raises
+    ------
+    ValueError : there is no such row.
     """
     peers = Peers(kind.peer_names)
     benchmark = kind(peers, quick)
     threads = _threads(benchmark, threads)
-    rows = []
-    for labels in tqdm(benchmark.grid(), desc=f"bench {kind.__name__.lower()}", disable=not progress, unit="row"):
+    rows, grid = [], _chosen(benchmark.grid(), only or {})
+    for labels in tqdm(grid, desc=f"bench {kind.__name__.lower()}", disable=not progress, unit="row"):
         rows += _measured(benchmark, labels, threads)
     by_threads = {count: benchmark.summary([row for row in rows if row["threads"] == count]) for count in threads}
     summary = by_threads[threads[-1]]
-    rows += benchmark.further_rows()
-    summary |= benchmark.closing(rows)
+    if not only:
+        rows += benchmark.further_rows()
+        summary |= benchmark.closing(rows)
     for count in threads[:-1]:
         summary |= {f"{key}_on_{count}_thread{'s' * (count > 1)}": value for key, value in by_threads[count].items()}
     notes = [*benchmark.notes, *_remarks(benchmark, threads)]
@@ -45,16 +57,30 @@ def run(kind: type[Benchmark], quick: bool = False, threads: list[int] | None = 
 
 def _measured(benchmark: Benchmark, labels: dict[str, Any], threads: list[int]) -> list[dict[str, Any]]:
     """A row a number of threads."""
-    contestants, facts = benchmark.contestants(**labels)
     rows = []
     for count in threads:
+        benchmark.count = count
         with machine.pinned(count, benchmark.peers):
+            contestants, facts = benchmark.contestants(**labels)
             budget = QUICK_S if benchmark.quick else benchmark.budget_s
             settle = SETTLE_S if count > 1 and not benchmark.quick else 0.0
-            seconds = measure(contestants, budget, settle)
+            try:
+                seconds = measure(contestants, budget, settle)
+            finally:
+                for contestant in contestants.values():
+                    contestant.close()
         times = {f"{name}_s": value for name, value in seconds.items()}
-        rows.append({"case": benchmark.case(labels), "threads": count, **labels, **times, **facts, "checked": True})
+        row = {"case": benchmark.case(labels), "threads": count, **labels, **times, **facts, "checked": True}
+        rows.append(row | benchmark.conclusions(row))
     return rows
+
+
+def _chosen(grid: list[dict[str, Any]], only: dict[str, list]) -> list[dict[str, Any]]:
+    for label, values in only.items():
+        there = list(dict.fromkeys(labels.get(label) for labels in grid))
+        if missing := [value for value in values if value not in there]:
+            raise ValueError(f"--{label} {missing[0]} is not measured here: use one of {there}")
+    return [labels for labels in grid if all(labels[label] in values for label, values in only.items())]
 
 
 def _threads(benchmark: Benchmark, wanted: list[int] | None) -> list[int]:

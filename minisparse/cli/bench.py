@@ -10,6 +10,7 @@
   topk     selection of the largest of 10 million: NumPy, PyTorch
   quant    fake quantisation: PyTorch, and the speed of copying
   huffman  entropy coding: zlib, zstandard, constriction, dahuffman
+  train    training steps of whole networks, dense and sparse: PyTorch
 
 Peers that are not installed are named and left out; `make peers` installs them. Leave the machine alone meanwhile.
 """
@@ -32,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", choices=BENCHES, help=", ".join(BENCHES))
     parser.add_argument("--quick", action="store_true", help="a few small cases: shows that it works, measures nothing")
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads (default 1 and all cores)")
+    parser.add_argument("--model", nargs="+", help="of train: these networks alone")
+    parser.add_argument("--density", type=float, nargs="+", help="of train: these densities alone")
     parser.add_argument("--figure", metavar="FILE", help=f"draw the result ({', '.join(SUFFIXES)})")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -39,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Report:
     if args.figure:
         _check_figure(Path(args.figure))
-    found = run_in_child(args.name, args.quick, args.threads, not args.quiet)
+    only = {label: values for label in ("model", "density") if (values := getattr(args, label))}
+    found = run_in_child(args.name, args.quick, args.threads, not args.quiet, only)
     if args.figure:
         draw(args.name, found, Path(args.figure))
     machine = ", ".join(f"{key} {_short(value)}" for key, value in found["machine"].items())

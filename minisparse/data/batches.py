@@ -60,9 +60,9 @@ class Batches:
         if not 0 <= step < len(self):
             raise ValueError(f"step={step} must lie in 0 to {len(self) - 1}")
         index = self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
-        raw = self.split.x[index]
-        if self.augment:
-            raw = crop_and_flip(raw, rng.Stream(self.seed, "augment", epoch, step))
-        elif self.shift:
-            raw = shift(raw, rng.Stream(self.seed, "augment", epoch, step), self.shift)
-        return self.split.batch_last(raw), self.split.labels[index]
+        labels = self.split.labels[index]
+        if not self.augment and not self.shift:
+            return self.split.batch_last(index), labels
+        raw, stream = self.split.x[index], rng.Stream(self.seed, "augment", epoch, step)
+        raw = crop_and_flip(raw, stream) if self.augment else shift(raw, stream, self.shift)
+        return self.split.batch_last(np.arange(len(raw)), raw), labels

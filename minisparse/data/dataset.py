@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minisparse import rng
+from minisparse._core import batch
 
 TEST_SEED = 0
 """A test set that is split off is the same for every seed, so that runs are compared on the same samples."""
@@ -39,14 +40,12 @@ class Split:
         values *= self.scale
         return values
 
-    def batch_last(self, raw: np.ndarray) -> np.ndarray:
-        """Raw samples (n, ...) of this split normalised as in `samples`: (..., n) float32, C-contiguous."""
-        flat = np.ascontiguousarray(raw.reshape(len(raw), -1).T)
-        values = flat.astype(np.float32).reshape(*raw.shape[1:], len(raw))
-        if self.shift.any():
-            values -= self.shift[..., None]
-        values *= self.scale[..., None]
-        return values
+    def batch_last(self, index: np.ndarray, raw: np.ndarray | None = None) -> np.ndarray:
+        """Normalised samples, of this split or of `raw` ones like them: (..., n) float32, C-contiguous."""
+        raw = self.x if raw is None else raw
+        units = (np.broadcast_to(unit, raw.shape[1:]).reshape(-1) for unit in (self.shift, self.scale))
+        values = batch.gather(raw.reshape(len(raw), -1), index, *units)
+        return values.reshape(*raw.shape[1:], len(index))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +156,7 @@ def hold_out(total: int, count: int, stream: rng.Stream) -> tuple[np.ndarray, np
 
 
 def _checked(x: np.ndarray, y: np.ndarray, which: str) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = np.ascontiguousarray(x), np.asarray(y)
     if x.ndim not in (2, 3, 4):
         raise ValueError(f"x_{which} has shape {x.shape}; use (N, I), (N, H, W) or (N, C, H, W)")
     if x.dtype != np.uint8:

@@ -55,6 +55,10 @@ class Layer:
         """What backward does but for dx, which nobody asks of a network's first layer."""
         self.backward(dy, cache)
 
+    def fused(self, following: Layer) -> Any:
+        """What does this layer's forward and backward and then those of `following`, sooner; None for nothing."""
+        return None
+
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one sample of y, given that of x; ValueError if the layer cannot take it."""
         return shape

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minisparse._core import norm
+from minisparse.layers.activations import ReLU
 from minisparse.layers.base import Layer, expect_integers, expect_shape
 from minisparse.params import Init, Parameter
 
@@ -50,16 +51,17 @@ class BatchNorm(Layer):
         self.buffers["mean"] = np.zeros(self.channels, np.float32)
         self.buffers["var"] = np.ones(self.channels, np.float32)
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, rectified=False):
         rows = x.reshape(len(x), -1)  # (C, n)
+        gain, bias = self.params["gain"].value(), self.params["bias"].value()
         if training:
-            mean, var = norm.moments(rows)
+            # eq. 1 and 2
+            y, mean, var = norm.forward(rows, gain, bias, self.eps, rectified)
             self._follow(mean.real, var.real, rows.shape[1])
+            inverse = 1 / np.sqrt(var + self.eps)  # (C,)
         else:
-            mean, var = self.buffers["mean"], self.buffers["var"]
-        inverse = 1 / np.sqrt(var + self.eps)  # (C,)
-        # eq. 1 and 2
-        y = norm.normalise(rows, mean, inverse, self.params["gain"].value(), self.params["bias"].value())
+            mean, inverse = self.buffers["mean"], 1 / np.sqrt(self.buffers["var"] + self.eps)
+            y = norm.normalise(rows, mean, inverse, gain, bias, rectified)
         return y.reshape(x.shape), (rows, mean, inverse, training)
 
     def _follow(self, mean, var, count) -> None:
@@ -69,18 +71,17 @@ class BatchNorm(Layer):
             # eq. 3
             self.buffers[name] += self.momentum * (batch - self.buffers[name])
 
-    def backward(self, dy, cache):
+    def backward(self, dy, cache, rectified=False):
         rows, mean, inverse, training = cache
-        slope = dy.reshape(rows.shape)
-        dgain, dbias = norm.slopes(slope, rows, mean, inverse)
+        gain, bias = self.params["gain"].value(), self.params["bias"].value()
+        # dx = gain / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the last two through eq. 1 if training
+        dx, dgain, dbias = norm.backward(dy.reshape(rows.shape), rows, mean, inverse, gain, bias, training, rectified)
         self.params["gain"].store.add_gradient(dgain)
         self.params["bias"].store.add_gradient(dbias)
-        if not training:
-            # mean and var do not depend on x
-            dgain, dbias = np.zeros_like(dgain), np.zeros_like(dbias)
-        # dx = gain / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the last two through eq. 1
-        dx = norm.backward(slope, rows, mean, inverse, self.params["gain"].value(), dgain, dbias)
         return dx.reshape(dy.shape)
+
+    def fused(self, following):
+        return RectifiedNorm(self) if isinstance(following, ReLU) else None
 
     def output_shape(self, shape):
         fits = len(shape) in (1, 3) and shape[0] == self.channels
@@ -90,3 +91,16 @@ class BatchNorm(Layer):
     @classmethod
     def examples(cls):
         return [(cls(3), (3,)), (cls(2, momentum=0.3, eps=1e-3), (2, 3, 4))]
+
+
+class RectifiedNorm:
+    """A BatchNorm and the ReLU behind it in one pass over memory: the same to the bit."""
+
+    def __init__(self, norm: BatchNorm):
+        self.norm = norm
+
+    def forward(self, x, training=False):
+        return self.norm.forward(x, training, rectified=True)
+
+    def backward(self, dy, cache):
+        return self.norm.backward(dy, cache, rectified=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisparse._core import bias
 from minisparse.layers.base import Layer, expect_integers, expect_shape
 from minisparse.params import Init, Parameter
 from minisparse.stores import Geometry
@@ -53,7 +54,7 @@ class Conv2d(Layer):
     def forward(self, x, training=False):
         y = self.params["weight"].store.convolve(x, self.geometry)
         if self.bias:
-            y = y + self.params["bias"].value()[:, None, None, None]
+            bias.add(y.reshape(len(y), -1), self.params["bias"].value())
         return y, x
 
     def backward(self, dy, cache):
@@ -67,7 +68,7 @@ class Conv2d(Layer):
         # dW = dy * x,  db = sum over pixels and batch
         self.params["weight"].store.accumulate_convolution(dy, x, self.geometry)
         if self.bias:
-            self.params["bias"].store.add_gradient(dy.sum(axis=(1, 2, 3)))
+            self.params["bias"].store.add_gradient(bias.sums(dy.reshape(len(dy), -1)))
 
     def output_shape(self, shape):
         fits = len(shape) == 3 and shape[0] == self.inputs

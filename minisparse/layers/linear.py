@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisparse._core import bias
 from minisparse.layers.base import Layer, expect_integers, expect_shape
 from minisparse.params import Init, Parameter
 
@@ -34,7 +35,7 @@ class Linear(Layer):
     def forward(self, x, training=False):
         y = self.params["weight"].store.matmul(x)
         if self.bias:
-            y += self.params["bias"].value()[:, None]
+            bias.add(y, self.params["bias"].value())
         return y, x
 
     def backward(self, dy, cache):
@@ -47,7 +48,7 @@ class Linear(Layer):
         # dW = dy x^T,  db = sum over the batch
         self.params["weight"].store.accumulate(dy, x)
         if self.bias:
-            self.params["bias"].store.add_gradient(dy.sum(axis=1))
+            self.params["bias"].store.add_gradient(bias.sums(dy))
 
     def output_shape(self, shape):
         expect_shape(self, shape == (self.inputs,), shape, f"{self.inputs} features")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisparse._core import relu
 from minisparse.layers.activations import ReLU
 from minisparse.layers.base import Layer, expect_integers, expect_shape
 from minisparse.layers.conv import Conv2d
@@ -31,17 +32,18 @@ class Residual(Layer):
     def children(self):
         return {"body": self.body} | ({} if self.shortcut is None else {"shortcut": self.shortcut})
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, rectified=False):
         y, body = self.body.forward(x, training)
-        if self.shortcut is None:
-            return y + x, (body, None)
-        z, shortcut = self.shortcut.forward(x, training)
-        return y + z, (body, shortcut)
+        z, shortcut = (x, None) if self.shortcut is None else self.shortcut.forward(x, training)
+        return relu.add(y, z, rectified), (body, shortcut)
 
     def backward(self, dy, cache):
         body, shortcut = cache
         dx = self.body.backward(dy, body)
-        return dx + (dy if self.shortcut is None else self.shortcut.backward(dy, shortcut))
+        return relu.add(dx, dy if self.shortcut is None else self.shortcut.backward(dy, shortcut), False)
+
+    def fused(self, following):
+        return RectifiedResidual(self) if isinstance(following, ReLU) else None
 
     def output_shape(self, shape):
         body = self.body.output_shape(shape)
@@ -56,6 +58,21 @@ class Residual(Layer):
             (cls(Sequential([Linear(4, 3), ReLU(), Linear(3, 4)])), (4,)),
             (cls(Conv2d(2, 3, 3, stride=2, padding=1), PaddedShortcut(3)), (2, 4, 5)),
         ]
+
+
+class RectifiedResidual:
+    """A Residual and the ReLU behind it in one pass over memory: the same to the bit."""
+
+    def __init__(self, residual: Residual):
+        self.residual = residual
+
+    def forward(self, x, training=False):
+        y, cache = self.residual.forward(x, training, rectified=True)
+        return y, (cache, y)
+
+    def backward(self, dy, cache):
+        residual, y = cache
+        return self.residual.backward(relu.backward(dy, y), residual)
 
 
 @dataclass(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from minisparse.layers.base import Layer
 from minisparse.layers.linear import Linear
@@ -30,26 +31,41 @@ class Sequential(Layer):
 
     def forward(self, x, training=False):
         caches = []
-        for layer in self.layers.values():
+        for layer in self._passes:
             x, cache = layer.forward(x, training)
             caches.append(cache)
         return x, caches
 
     def backward(self, dy, cache):
-        for layer, its_cache in zip(reversed(self.layers.values()), reversed(cache), strict=True):
+        for layer, its_cache in zip(reversed(self._passes), reversed(cache), strict=True):
             dy = layer.backward(dy, its_cache)
         return dy
 
     def accumulate(self, dy, cache):
         """Backward down to the first layer with parameters, whose dx nobody needs."""
-        trained = [any(layer.named_parameters()) for layer in self.layers.values()]
-        if not any(trained):
+        first, passes = self._first_trained, self._passes
+        if first == len(passes):
             return
-        first = trained.index(True)
-        layers = list(self.layers.values())
-        for layer, its_cache in zip(reversed(layers[first + 1 :]), reversed(cache[first + 1 :]), strict=True):
+        for layer, its_cache in zip(reversed(passes[first + 1 :]), reversed(cache[first + 1 :]), strict=True):
             dy = layer.backward(dy, its_cache)
-        layers[first].accumulate(dy, cache[first])
+        passes[first].accumulate(dy, cache[first])
+
+    @cached_property
+    def _passes(self) -> list:
+        """The layers in their order, neighbours fused where they can be."""
+        passes, rest = [], list(self.layers.values())
+        while rest:
+            layer = rest.pop(0)
+            fused = layer.fused(rest[0]) if rest else None
+            passes.append(layer if fused is None else fused)
+            del rest[: fused is not None]
+        return passes
+
+    @cached_property
+    def _first_trained(self) -> int:
+        """The first pass with parameters."""
+        trained = [not isinstance(p, Layer) or any(p.named_parameters()) for p in self._passes]
+        return trained.index(True) if any(trained) else len(trained)
 
     def child_shapes(self, shape):
         shapes = {}

@@ -31,7 +31,7 @@ def scoring_batch(split: Split, seed: int, number: int, size: int) -> tuple[np.n
         rank[of_class] = np.arange(len(of_class))
     in_turn = order[np.argsort(rank, kind="stable")]
     index = in_turn.take(np.arange(number * size, (number + 1) * size), mode="wrap")
-    return split.batch_last(split.x[index]), split.labels[index]
+    return split.batch_last(index), split.labels[index]
 
 
 def gradients(model: Model, x: np.ndarray, labels: np.ndarray, weights: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minisparse._core import conv
+from minisparse._core import conv, dense
 from minisparse.stores.base import Store
 from minisparse.stores.convolution import Geometry
 
@@ -16,7 +16,7 @@ class DenseStore(Store):
 
     def __init__(self, values: np.ndarray, rest, mask: np.ndarray | None = None, frozen: bool = True):
         self.values = values
-        self.grad = np.zeros_like(values)
+        self._grad: np.ndarray | None = None
         self.rest = rest
         self.mask = mask
         self.frozen = frozen
@@ -36,14 +36,21 @@ class DenseStore(Store):
         return self.rest.range(0, self.values.size).reshape(self.shape)
 
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
+        if self._fits_kernel(groups, x):
+            return dense.matmul(self._matrices(1)[0], x)
         return np.matmul(self._matrices(groups), _split(x, groups)).reshape(len(self.values), -1)
 
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
+        if self._fits_kernel(groups, dy):
+            return dense.rmatmul(self._matrices(1)[0], dy)
         dx = np.matmul(self._matrices(groups).swapaxes(1, 2), _split(dy, groups))
         return dx.reshape(groups * dx.shape[1], dy.shape[1])
 
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
-        self.add_gradient(np.matmul(_split(dy, groups), _split(x, groups).swapaxes(1, 2)))
+        if self._fits_kernel(groups, dy, x):
+            self._add_own(dense.outer(dy, x))
+        else:
+            self._add_own(np.matmul(_split(dy, groups), _split(x, groups).swapaxes(1, 2)))
 
     def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
         if not geometry.fits_kernels(self.values, x):
@@ -60,15 +67,42 @@ class DenseStore(Store):
         if not geometry.fits_kernels(self.values, dy, x):
             return super().accumulate_convolution(dy, x, geometry)
         setting = *geometry.kernel, geometry.stride, geometry.padding, geometry.groups
-        self.add_gradient(conv.weight_gradient(dy, x, *setting))
+        self._add_own(conv.weight_gradient(dy, x, *setting))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
-        where = True if self.mask is None or not self.frozen else self.mask
-        np.add(self.grad, gradient.reshape(self.shape), out=self.grad, where=where)
+        self._add_own(gradient.copy())
+
+    def _add_own(self, gradient: np.ndarray) -> None:
+        """grad += gradient, an array that is nobody else's: the first of a step is the sum so far."""
+        gradient = gradient.reshape(self.shape)
+        if self.mask is not None and self.frozen:
+            np.copyto(gradient, 0, where=~self.mask)
+        if self._grad is None and gradient.dtype == self.values.dtype:
+            self._grad = gradient
+        else:
+            self.grad += gradient
+
+    @property
+    def grad(self) -> np.ndarray:
+        if self._grad is None:
+            self._grad = np.zeros_like(self.values)
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: np.ndarray) -> None:
+        self._grad = gradient
+
+    def zero_grad(self) -> None:
+        self._grad = None
 
     def memory(self) -> dict[str, int]:
         mask = 0 if self.mask is None else self.mask.nbytes
         return {"values": self.values.nbytes, "index": mask, "grad": self.grad.nbytes}
+
+    def _fits_kernel(self, groups: int, *operands: np.ndarray) -> bool:
+        """Whether the core's product is the way: one group, and real operands of one precision."""
+        kinds = {self.values.dtype, *(operand.dtype for operand in operands)}
+        return groups == 1 and len(kinds) == 1 and self.values.dtype in (np.float32, np.float64)
 
     def _matrices(self, groups: int) -> np.ndarray:
         return self.values.reshape(groups, len(self.values) // groups, -1)

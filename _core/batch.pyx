@@ -1,0 +1,61 @@
+# distutils: extra_compile_args = -ffp-contract=off
+"""Compiled twin of batch_ref.py, which is its specification.
+
+* one pass: SAMPLES rows of x at a time, from each a number, side by side in a row of y
+* no contraction to fused multiply-add: results are promised to the bit
+"""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t, uint8_t
+
+import numpy as np
+
+from minisparse._core.allocator import empty_array
+from minisparse._core.batch_ref import check_samples
+
+include "team.pxi"
+
+ctypedef fused number:
+    uint8_t
+    float
+
+cdef enum:
+    SAMPLES = 16
+    SMALL = 131072  # numbers that are not worth a second thread
+
+
+def gather(x, index, shift, scale):
+    check_samples(x, index, shift, scale)
+    x, index = np.ascontiguousarray(x), np.ascontiguousarray(index)
+    shift, scale = np.ascontiguousarray(shift), np.ascontiguousarray(scale)
+    y = empty_array((x.shape[1], len(index)), np.dtype(np.float32))
+    if y.size and x.dtype == np.uint8:
+        fill[uint8_t](x, index, shift, scale, y)
+    elif y.size:
+        fill[float](x, index, shift, scale, y)
+    return y
+
+
+cdef void fill(const number[:, ::1] x, const int64_t[::1] index, const float[::1] shift, const float[::1] scale,
+               float[:, ::1] y):
+    cdef int64_t block, n = index.shape[0]
+    # 0 <= index < rows of x: check_samples; blocks part [0, n)
+    for block in prange((n + SAMPLES - 1) // SAMPLES, nogil=True, schedule="static",
+                        num_threads=team(y.shape[0] * n > SMALL)):
+        if n - block * SAMPLES >= SAMPLES:
+            fill_block(&x[0, 0], &index[block * SAMPLES], SAMPLES, x.shape[1], n, &shift[0], &scale[0],
+                       &y[0, block * SAMPLES])
+        else:
+            fill_block(&x[0, 0], &index[block * SAMPLES], n - block * SAMPLES, x.shape[1], n, &shift[0], &scale[0],
+                       &y[0, block * SAMPLES])
+
+
+cdef inline void fill_block(const number* x, const int64_t* index, int64_t count, int64_t features, int64_t n,
+                            const float* shift, const float* scale, float* y) noexcept nogil:
+    cdef const number* rows[SAMPLES]
+    cdef int64_t f, j
+    for j in range(count):
+        rows[j] = x + index[j] * features
+    for f in range(features):
+        for j in range(count):
+            y[f * n + j] = (<float>rows[j][f] - shift[f]) * scale[f]

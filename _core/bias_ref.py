@@ -1,0 +1,62 @@
+"""A bias b (C,) for all numbers of a row of y (C, n), and its gradient.
+
+add   y += b                                                                (1)
+sums  db = sum over n of dy                                                 (2)
+"""
+
+import numpy as np
+
+from minisparse._core.relu_ref import check_float
+
+CHANGED = {"add": ("y",)}
+"""What a call writes."""
+
+
+def add(y: np.ndarray, b: np.ndarray) -> None:
+    """Eq. 1, in place.
+
+    Parameters
+    ----------
+    y (C, n) : contiguous, float32, float64 or complex
+    b (C,) : of the same dtype; of any, where y is complex (a gradient check's)
+
+    Raises
+    ------
+    ValueError : dtypes or shapes that do not fit, or y cannot be written in place.
+    """
+    check_rows("y", y)
+    if b.shape != y.shape[:1] or (b.dtype != y.dtype and y.dtype.kind != "c"):
+        raise ValueError(f"b is {b.dtype} {b.shape}: it must be {y.dtype}, one number a row of y {y.shape}")
+    if not y.flags.c_contiguous or not y.flags.writeable:
+        raise ValueError("y is changed in place: it must be contiguous and writeable")
+    y += b[:, None]
+
+
+def sums(dy: np.ndarray) -> np.ndarray:
+    """db (C,), eq. 2, of the dtype of dy (C, n).
+
+    Raises
+    ------
+    ValueError : dy is no matrix of floats.
+    """
+    check_rows("dy", dy)
+    return dy.sum(axis=1)
+
+
+def check_rows(name: str, array: np.ndarray) -> None:
+    """ValueError unless this is a matrix of floats."""
+    check_float(array)
+    if array.ndim != 2:
+        raise ValueError(f"{name} {array.shape} must be a matrix, a row a channel")
+
+
+def cases(generator: np.random.Generator):
+    """Calls, with the terms of a sum where there are any: (function, arguments, terms)."""
+    for dtype in (np.float32, np.float64, np.complex128):
+        for c, n in ((1, 1), (0, 3), (3, 0), (3, 70), (20, 5000)):
+            y = generator.normal(size=(c, n)).astype(dtype)
+            yield "add", (y, generator.normal(size=c).astype(dtype))
+            if dtype != np.complex128:
+                yield "sums", (y,), max(n, 1)
+            else:
+                yield "sums", (y,)

@@ -1,0 +1,52 @@
+"""Layers that are computed together give what they give one after the other, to the bit."""
+
+import numpy as np
+import pytest
+
+from minisparse import layers as nn
+from minisparse.model import Model
+
+
+def apart(layers, x, dy):
+    """y, dx and the gradients, layer by layer."""
+    model = Model("apart", nn.Sequential(layers), x.shape[:-1], dtype=x.dtype)
+    caches = []
+    for layer in model.net.layers.values():
+        x, cache = layer.forward(x, training=True)
+        caches.append(cache)
+    for layer, cache in zip(reversed(model.net.layers.values()), reversed(caches), strict=True):
+        dy = layer.backward(dy, cache)
+    return x, dy, [p.store.grad for p in model.parameters.values()]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [nn.BatchNorm(3), nn.ReLU()],
+        lambda: [nn.Residual(nn.BatchNorm(3)), nn.ReLU()],
+        lambda: [nn.ReLU(), nn.BatchNorm(3), nn.ReLU(), nn.ReLU(), nn.Conv2d(3, 2, 3)],
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_neighbours_together_are_neighbours_apart(layers, dtype):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(3, 6, 5, 40)).astype(dtype)
+    model = Model("together", nn.Sequential(layers()), x.shape[:-1], dtype=dtype)
+    y, caches = model.forward(x, training=True)
+    dy = generator.normal(size=y.shape).astype(dtype)
+    dx = model.backward(dy, caches)
+    assert len(caches) < len(model.net.layers)
+    for found, expected in zip((y, dx), apart(layers(), x, dy), strict=False):
+        np.testing.assert_array_equal(found, expected)
+    for p, expected in zip(model.parameters.values(), apart(layers(), x, dy)[2], strict=True):
+        np.testing.assert_array_equal(p.store.grad, expected)
+
+
+def test_a_gradient_that_was_handed_in_is_not_what_the_next_one_is_added_to():
+    layer = nn.Linear(2, 3)
+    store, gradient = layer.params["bias"].store, np.ones(3, np.float32)
+    store.add_gradient(gradient)
+    store.add_gradient(gradient)
+    assert (gradient == 1).all() and (store.grad == 2).all()
+    store.zero_grad()
+    assert not store.grad.any()
