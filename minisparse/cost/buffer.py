@@ -137,7 +137,7 @@ def _since(passes: list[Pass], buffer: float) -> list[int]:
 def _move(work, operand, times, before, since, leaves, buffer) -> Move:
     size, mode = operand.array.nbytes, operand.mode
     there = before is not None and before >= since
-    read = {"r": times, "rw": times, "w": times - 1, "+": times - 1}[mode] * size - (size if there and "r" in mode else 0)
+    read = {"r": times, "rw": times, "w": 0, "+": times - 1}[mode] * size - (size if there and "r" in mode else 0)
     written = (times - 1 + leaves) * size if mode != "r" else 0
     reasons = []
     if "r" in mode and before is not None and not there:

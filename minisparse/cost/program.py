@@ -204,6 +204,10 @@ class Builder:
             operands = [weights, replace(gradient, mode="r"), Operand(state, "rw", "w")]
             self._add(work.name, "update", operands, self._counts(work)[0])
 
+    def stored(self, work: Work) -> int:
+        """Bytes of all that a layer stores."""
+        return sum(self.file_bytes.get(t.name, t.nbytes(self.bits, self.way)) for t in work.tensors)
+
     # What it touches
 
     @property
@@ -224,7 +228,7 @@ class Builder:
 
     def _held(self, work: Work) -> list[Operand]:
         """All that a layer stores, as one array."""
-        nbytes = sum(self.file_bytes.get(t.name, t.nbytes(self.bits, self.way)) for t in work.tensors)
+        nbytes = self.stored(work)
         held = self._weights.setdefault(work.name, Array(f"{work.name} weights", "weights", nbytes, lasts=True))
         return [Operand(held, "r", "w")] if nbytes else []
 

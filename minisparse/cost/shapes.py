@@ -179,7 +179,7 @@ def _parts(layer: Layer, shape: tuple[int, ...], path: str) -> Iterator[Part]:
 
 def _work(layer: Layer, shape: tuple[int, ...], name: str, path: str) -> Work:
     tensors = [_facts(p, _join(path, key)) for key, p in layer.params.items()]
-    tensors += [Tensor(_join(path, key), b.size, role="buffer") for key, b in layer.buffers.items() if b.size > 1]
+    tensors += [Tensor(_join(path, key), b.size, role="buffer") for key, b in layer.buffers.items()]
     if isinstance(layer, NORMS):
         kind = "norm"
     elif isinstance(layer, MAPS):
