@@ -19,6 +19,7 @@ LIBRARY = TRAINING | FILES | {"exchange", "methods", "cost", "serial", "run", "t
 MAY_IMPORT = {
     "_core": {"_core"},
     "report": set(),
+    "palette": set(),
     "settings": set(),
     "compact": set(),
     "fileformat": {"_core", "compact"},
@@ -46,9 +47,9 @@ MAY_IMPORT = {
     "testing": LIBRARY | {"testing"},
     "__init__": LIBRARY,
     "__main__": LIBRARY | {"cli"},
-    "cli": LIBRARY | {"cli", "report", "", "reproduce", "bench"},
-    "reproduce": LIBRARY | {"report", "reproduce", "bench"},
-    "bench": LIBRARY | {"bench", ""},
+    "cli": LIBRARY | {"cli", "report", "palette", "", "reproduce", "bench"},
+    "reproduce": LIBRARY | {"report", "palette", "reproduce", "bench"},
+    "bench": LIBRARY | {"palette", "bench", ""},
 }
 """Part -> the parts it may import; "" is the package itself, for its version."""
 

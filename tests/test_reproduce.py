@@ -19,7 +19,7 @@ from minisparse.checkpoint import RunFolder
 from minisparse.cli import main
 from minisparse.compressed import compress
 from minisparse.data import load
-from minisparse.reproduce import PAPERS, ROWS, Figure, Recipe, Row, results, select, sweep
+from minisparse.reproduce import PAPERS, ROWS, Figure, Recipe, Row, figures, results, select, sweep
 from minisparse.reproduce.related import DENSITIES, METHODS, NETWORKS
 from minisparse.reproduce.report import Outcome, markdown, report
 from minisparse.reproduce.run import Work, perform, small_data
@@ -433,9 +433,22 @@ def test_a_recorded_run_is_shown_afterwards_and_stands_in_the_document(tmp_path,
     assert [run["seed"] for run in printed["runs"][SMALL.key]] == [0, 1]
     content = json.loads((tmp_path / "results" / "dropback_mnist-100-100_1000.json").read_text())
     assert content["command"] == f"minisparse reproduce {SMALL.key} --seeds 2"
-    measured = {"test_error", "validation_error", "kept", "size", "file_bytes", "ratio", "minutes", "machine"}
-    assert measured | {"seed"} == set(content["runs"][0])
+    measured = {"test_error", "validation_error", "distances", "kept", "size", "file_bytes", "ratio"}
+    assert measured | {"seed", "minutes", "machine"} == set(content["runs"][0])
     assert (tmp_path / "REPRODUCTIONS.md").read_text().startswith("# Reproductions")
+
+
+def ran(error, size, distances):
+    return {"seed": 0, "test_error": error, "file_bytes": size, "ratio": 2.0, "distances": distances}
+
+
+def test_figures_are_drawn_of_what_has_run(tmp_path):
+    figures.draw(ROWS, {}, tmp_path)
+    assert not list(tmp_path.iterdir())
+    runs = {key: [ran(2.0, 1000, [1.0, 1.5])] for key in [*figures.DIFFUSION, "snip/lenet-5-caffe/0.02"]}
+    figures.draw(ROWS, runs, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"diffusion.png", "bytes.png"}
+    assert set(figures.DIFFUSION) <= {row.key for row in ROWS}
 
 
 def test_list_names_every_row(capsys):

@@ -57,14 +57,19 @@ class Outcome:
         return fmean(self.errors) if self.errors else None
 
     @property
+    def measured_bytes(self) -> float | None:
+        """Of the files, mean over the runs; None if a run did not say."""
+        return self._mean("file_bytes")
+
+    @property
     def file_bytes(self) -> float | None:
-        """Mean over the runs; None where the row does not ask, or a run did not say."""
-        return self._weight("file_bytes")
+        """The same; None where the row does not ask."""
+        return self.measured_bytes if self.row.weighed else None
 
     @property
     def ratio(self) -> float | None:
         """Of float32's bytes to the file's, as file_bytes."""
-        return self._weight("ratio")
+        return self._mean("ratio") if self.row.weighed else None
 
     @property
     def ours(self) -> str:
@@ -105,9 +110,9 @@ class Outcome:
         figures = {"error": self.mean, "file_bytes": self.file_bytes, "ratio": self.ratio}
         return {f"{self.row.key}/{name}": figure for name, figure in figures.items() if figure is not None}
 
-    def _weight(self, name: str) -> float | None:
+    def _mean(self, name: str) -> float | None:
         figures = [run.get(name) for run in self.runs.get(self.row.key, [])]
-        return fmean(figures) if self.row.weighed and figures and None not in figures else None
+        return fmean(figures) if figures and None not in figures else None
 
     def _excess(self) -> float | None:
         """Bytes above what is asked; None if nothing is, or nothing is known."""

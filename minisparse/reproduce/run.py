@@ -55,8 +55,9 @@ def perform(work: Work) -> dict[str, Any]:
 
     Returns
     -------
-    seed, test_error, validation_error (percent), kept, size, file_bytes (of model.msp in the run's folder, which is
-    what the test split is read with), ratio (float32's bytes over these), minutes (of all calls), and the machine
+    seed, test_error, validation_error (percent), distances (|w - w(0)| after each epoch), kept, size, file_bytes (of
+    model.msp in the run's folder, which is what the test split is read with), ratio (float32's bytes over these),
+    minutes (of all calls), and the machine
 
     Raises
     ------
@@ -82,6 +83,7 @@ def perform(work: Work) -> dict[str, Any]:
         "seed": work.seed,
         "test_error": round(evaluate(file.model(), data.test).error, 4),
         "validation_error": round(run.rows[-1]["validation_error"], 4),
+        "distances": [float(f"{row['distance']:.6g}") for row in run.rows],
         "kept": model.kept,
         "size": model.size,
         "file_bytes": file.file_bytes,
