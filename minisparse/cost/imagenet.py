@@ -49,13 +49,13 @@ class Image:
         self.height, self.width = ((side + 2 * padding - kernel) // stride + 1 for side in (self.height, self.width))
         return Work(name, "pool", inputs, self.size)
 
-    def block(self, merge: str, *branches) -> Block:
+    def block(self, name: str, merge: str, *branches) -> Block:
         """Branches as functions of an image of their own; afterwards this is what they merge to."""
         images = [self.copy() for _ in branches]
         found = tuple(tuple(branch(image)) for branch, image in zip(branches, images, strict=True))
         self.channels = images[0].channels if merge == "add" else sum(image.channels for image in images)
         self.height, self.width = images[0].height, images[0].width
-        return Block(found, merge)
+        return Block(name, found, merge)
 
 
 def resnet(depth: int) -> Network:
@@ -78,7 +78,7 @@ def _bottleneck(x: Image, name: str, width: int, stride: int, first: bool) -> Pa
     def shortcut(y: Image) -> Parts:
         return y.conv(f"{name}.shortcut", 4 * width, 1, stride, relu=False) if first else ()
 
-    return x.block("add", body, shortcut), _relu(name, x.size)
+    return x.block(f"{name}.sum", "add", body, shortcut), _relu(name, x.size)
 
 
 def alexnet() -> Network:
@@ -128,6 +128,7 @@ def _chain(name: str, *steps):
 
 def _inception_a(x: Image, name: str, pooled: int) -> Block:
     return x.block(
+        name,
         "concat",
         _chain(f"{name}.one", (64, 1, 1, 0)),
         _chain(f"{name}.five", (48, 1, 1, 0), (64, 5, 1, 2)),
@@ -138,6 +139,7 @@ def _inception_a(x: Image, name: str, pooled: int) -> Block:
 
 def _inception_b(x: Image, name: str) -> Block:
     return x.block(
+        name,
         "concat",
         _chain(f"{name}.three", (384, 3, 2, 0)),
         _chain(f"{name}.double", (64, 1, 1, 0), (96, 3, 1, 1), (96, 3, 2, 0)),
@@ -148,6 +150,7 @@ def _inception_b(x: Image, name: str) -> Block:
 def _inception_c(x: Image, name: str, width: int) -> Block:
     across, down = ((1, 7), 1, (0, 3)), ((7, 1), 1, (3, 0))
     return x.block(
+        name,
         "concat",
         _chain(f"{name}.one", (192, 1, 1, 0)),
         _chain(f"{name}.seven", (width, 1, 1, 0), (width, *across), (192, *down)),
@@ -158,6 +161,7 @@ def _inception_c(x: Image, name: str, width: int) -> Block:
 
 def _inception_d(x: Image, name: str) -> Block:
     return x.block(
+        name,
         "concat",
         _chain(f"{name}.three", (192, 1, 1, 0), (320, 3, 2, 0)),
         _chain(f"{name}.seven", (192, 1, 1, 0), (192, (1, 7), 1, (0, 3)), (192, (7, 1), 1, (3, 0)), (192, 3, 2, 0)),
@@ -168,7 +172,7 @@ def _inception_d(x: Image, name: str) -> Block:
 def _inception_e(x: Image, name: str) -> Block:
     def split(y: Image, part: str) -> Block:
         halves = ((384, (1, 3), 1, (0, 1)), (384, (3, 1), 1, (1, 0)))
-        return y.block("concat", *(_chain(f"{name}.{part}_{i}", half) for i, half in enumerate(halves)))
+        return y.block(f"{name}.{part}", "concat", *(_chain(f"{name}.{part}_{i}", half) for i, half in enumerate(halves)))
 
     def three(y: Image) -> Parts:
         return (*y.conv(f"{name}.three", 384, 1), split(y, "three"))
@@ -177,7 +181,7 @@ def _inception_e(x: Image, name: str) -> Block:
         return (*_chain(f"{name}.double", (448, 1, 1, 0), (384, 3, 1, 1))(y), split(y, "double"))
 
     one = _chain(f"{name}.one", (320, 1, 1, 0))
-    return x.block("concat", one, three, double, _chain(f"{name}.pool", (3, 1, 1), (192, 1, 1, 0)))
+    return x.block(name, "concat", one, three, double, _chain(f"{name}.pool", (3, 1, 1), (192, 1, 1, 0)))
 
 
 def _head(x: Image, kernel: int) -> tuple[Unit, Unit]:

@@ -151,11 +151,10 @@ class Builder:
 
     def _block(self, block: Block, x: Value) -> tuple[Value, Back]:
         ways = [self._sequence(branch, x) for branch in block.branches]
-        name = next(works((block,))).name.rpartition(".")[0] or "block"
         y = tuple(array for end, _ in ways for array in end)
         if block.merge == "add":
-            terms, y = y, self._value(f"{name} sum", sum(array.nbytes for array in ways[0][0]))
-            self._add(name, self._forward, [*_all(terms, "r"), *_all(y, "w")])
+            terms, y = y, self._value(block.name, sum(array.nbytes for array in ways[0][0]))
+            self._add(block.name, self._forward, [*_all(terms, "r"), *_all(y, "w")])
 
         def backward(dy: Value, wanted: bool) -> Value:
             parts: list[Array] = []
@@ -164,7 +163,7 @@ class Builder:
                 parts += back(part, wanted)
             dx = self._like(x) if wanted else ()
             if wanted:
-                self._add(name, "backward", [*_all(tuple(parts), "r"), *_all(dx, "w")])
+                self._add(block.name, "backward", [*_all(tuple(parts), "r"), *_all(dx, "w")])
             return dx
 
         return y, backward

@@ -67,10 +67,12 @@ class Block:
 
     Parameters
     ----------
+    name : path in the model
     branches : each a sequence of parts
     merge : "add" or "concat"
     """
 
+    name: str
     branches: tuple[Parts, ...]
     merge: str
 
@@ -111,13 +113,13 @@ class Network:
         """Every layer in the order of the forward pass."""
         return list(works(self.parts))
 
-    def thinned(self, density: float) -> Network:
-        """Every weight with that share of its entries kept over a rest of zero."""
+    def thinned(self, density: float, regenerated: bool = False) -> Network:
+        """Every weight with that share of its entries kept, over zero or regenerated values."""
 
         def thin(part: Part) -> Part:
             if isinstance(part, Block):
                 return replace(part, branches=tuple(tuple(map(thin, branch)) for branch in part.branches))
-            return replace(part, tensors=tuple(t.thinned(density) for t in part.tensors))
+            return replace(part, tensors=tuple(t.thinned(density, regenerated) for t in part.tensors))
 
         return replace(self, units=tuple(replace(u, parts=tuple(map(thin, u.parts))) for u in self.units))
 
@@ -170,9 +172,9 @@ def _parts(layer: Layer, shape: tuple[int, ...], path: str) -> Iterator[Part]:
     elif isinstance(layer, nn.Residual | nn.Concat):
         branches = tuple(tuple(_parts(child, shape, _join(path, name))) for name, child in layer.children().items())
         if isinstance(layer, nn.Concat):
-            yield Block(((), *branches), "concat")
+            yield Block(path, ((), *branches), "concat")
         else:
-            yield Block(branches if layer.shortcut is not None else (*branches, ()), "add")
+            yield Block(path, branches if layer.shortcut is not None else (*branches, ()), "add")
     elif not (isinstance(layer, nn.Dropout) and layer.p == 0):
         yield _work(layer, shape, path or type(layer).__name__, path)
 

@@ -58,9 +58,11 @@ class Tensor:
         """Entries that a product makes anew."""
         return self.size - self.stored if self.regenerated else 0
 
-    def thinned(self, density: float) -> Tensor:
-        """The same weight with that share of its entries kept over a rest of zero; other tensors stay."""
-        return replace(self, kept=round(density * self.size)) if self.role == "weight" else self
+    def thinned(self, density: float, regenerated: bool = False) -> Tensor:
+        """The same weight with that share of its entries kept, over zero or regenerated values; others stay."""
+        if self.role != "weight":
+            return self
+        return replace(self, kept=round(density * self.size), regenerated=regenerated, resting=not regenerated)
 
     def nbytes(self, bits: int, way: str = "auto") -> int:
         """Bytes of this tensor as it is held: "auto" is csr with a mask, and dense without."""

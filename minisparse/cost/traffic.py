@@ -25,7 +25,8 @@ from typing import Any
 from minisparse.cost.buffer import Move, moves
 from minisparse.cost.energy import EnergyTable
 from minisparse.cost.program import KINDS, Builder, Pass
-from minisparse.cost.shapes import Network, table as shape_table
+from minisparse.cost.shapes import Network, Work
+from minisparse.cost.shapes import table as shape_table
 from minisparse.model import Model
 
 ASSUMPTIONS = (
@@ -98,21 +99,15 @@ def network_of(model: Model | Network) -> Network:
 
 def rows(network: Network, builder: Builder, passes: list[Pass], buffer: float, table: EnergyTable) -> list[dict]:
     """One row a layer, of a program that `builder` wrote."""
-    by_layer: dict[str, dict[str, Any]] = {}
-    for work in network.works:
-        by_layer[work.name] = _row(work.name, work.kind) | {
-            "weights": sum(t.size for t in work.tensors if t.role != "buffer"),
-            "kept": sum(t.stored for t in work.tensors if t.role != "buffer"),
-            "stored_bytes": builder.stored(work),
-        }
+    layers = {work.name: work for work in network.works}
+    by_layer = {work.layer: _row(work.layer, layers.get(work.layer), builder) for work in passes}
     for move in moves(passes, buffer):
-        _count(by_layer.setdefault(move.work.layer, _row(move.work.layer, "merge")), move)
+        _count(by_layer[move.work.layer], move)
     for move in moves(passes):
         by_layer[move.work.layer]["compulsory_bytes"] += move.dram_bytes
     for work in passes:
-        row = by_layer.setdefault(work.layer, _row(work.layer, "merge"))
-        row["macs"] += work.macs
-        row["regenerations"] += work.regenerations
+        by_layer[work.layer]["macs"] += work.macs
+        by_layer[work.layer]["regenerations"] += work.regenerations
     kept = [row for row in by_layer.values() if row["stored_bytes"] or row["macs"] or row["dram_bytes"]]
     for row in kept:
         row |= table.energy(row["dram_bytes"], row["sram_bytes"], row["macs"], row["regenerations"])
@@ -125,12 +120,17 @@ def total(rows: list[dict]) -> dict:
     return {key: sum(row[key] for row in rows) for key in rows[0] if key not in ("layer", "kind", "why")}
 
 
-def _row(layer: str, kind: str) -> dict[str, Any]:
-    counts = ("weights", "kept", "stored_bytes", "macs", "regenerations", "dram_bytes")
+def _row(name: str, work: Work | None, builder: Builder) -> dict[str, Any]:
+    """Nothing moved yet; a sum of branches, or the loss, is no layer's work."""
+    trained = [t for t in work.tensors if t.role != "buffer"] if work else []
     return {
-        "layer": layer,
-        "kind": kind,
-        **dict.fromkeys((*counts, *(f"{kind}_bytes" for kind in KINDS), "compulsory_bytes", "sram_bytes"), 0),
+        "layer": name,
+        "kind": work.kind if work else "sum",
+        "weights": sum(t.size for t in trained),
+        "kept": sum(t.stored for t in trained),
+        "stored_bytes": builder.stored(work) if work else 0,
+        **dict.fromkeys(("macs", "regenerations", "dram_bytes"), 0),
+        **dict.fromkeys((*(f"{kind}_bytes" for kind in KINDS), "compulsory_bytes", "sram_bytes"), 0),
         "why": [],
     }
 
