@@ -160,3 +160,17 @@ def markdown(rows: list[dict]) -> str:
     lines = [head, ["---"] * 1 + ["---:"] * (len(head) - 1)]
     lines += [[f"{row[k]:,}" if isinstance(row[k], int) else str(row[k]) for k in head] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main(argv: list[str]) -> None:
+    """The whole table into a JSON file; with a kernel's name, what runs under cachegrind."""
+    if argv[0] in KERNELS:
+        return call(Case(argv[0], *map(int, argv[1:4])), int(argv[4]))
+    rows = [measure(Case(kernel, *sizes)) for kernel in KERNELS for sizes in SIZES[kernel]]
+    setting = {"cache_bytes": CACHE, "ways": 16, "line_bytes": LINE, "density": DENSITY, "within": WITHIN}
+    write_atomically(Path(argv[0]), (json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n").encode())
+    print(markdown(rows), end="")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
