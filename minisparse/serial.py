@@ -62,15 +62,19 @@ def split(model: Model, firsts: Sequence[str], sizes: Sequence[int]) -> list[Gro
     if len(places) != len(firsts) or places[:1] != [0] or places != sorted(set(places)):
         raise ValueError(f"firsts={list(firsts)} must be {names[:1]} and further ones of {names}, in this order")
     if len(sizes) != len(firsts) or min(sizes) < 1:
-        raise ValueError(f"sizes={list(sizes)} must be a number of samples, at least 1, for each of {len(firsts)} groups")
+        raise ValueError(
+            f"sizes={list(sizes)} must be a number of samples, at least 1, for each of {len(firsts)} groups"
+        )
     for path, layer in model.net.named_layers():
-        if isinstance(layer, BatchNorm) or isinstance(layer, Dropout) and layer.p:
+        if isinstance(layer, BatchNorm) or (isinstance(layer, Dropout) and layer.p):
             raise ValueError(
                 f"{path} ({type(layer).__name__}) looks at the whole batch, which sub-batches never are: use GroupNorm "
                 "(gnresnet-20 has it) and no dropout, or leave buffer=0"
             )
     ends = [*places[1:], len(names)]
-    nets = [Sequential({name: model.net.layers[name] for name in names[a:b]}) for a, b in zip(places, ends, strict=True)]
+    nets = [
+        Sequential({name: model.net.layers[name] for name in names[a:b]}) for a, b in zip(places, ends, strict=True)
+    ]
     return [Group(net, size) for net, size in zip(nets, sizes, strict=True)]
 
 

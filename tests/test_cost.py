@@ -1,7 +1,8 @@
 """Traffic and energy of one inference: arithmetic that a reader can check by hand."""
 
 import argparse
-from dataclasses import fields
+import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from minisparse import build, compress
 from minisparse import layers as nn
 from minisparse.cli import cost
 from minisparse.cost import HASH, XORSHIFT, EnergyTable, Operations, inference
-from minisparse.cost.shapes import table as shape_table
 from minisparse.cost.storage import Tensor
 from minisparse.cost.traffic import total, training
 from minisparse.model import Model
+from minisparse.reproduce import Recipe, zoo
+from minisparse.run import TrainSettings
 from minisparse.stores import SparseStore
 
 
@@ -230,6 +232,74 @@ def test_the_command_counts_the_bytes_of_a_file(tmp_path):
     assert report.summary["regeneration_uj"] == pytest.approx(total(inference(model))["regeneration_uj"])
     with pytest.raises(ValueError, match="--input"):
         run(str(tmp_path / "model.msp"), "--input", "3x8x8")
+
+
+def test_a_training_step_moves_gradients_and_state():
+    report = run("lenet-300-100", "--training", "--batch", "100", "--buffer", "128KiB")
+    whole = total(training(lenet(), buffer=128 * 1024, batch=100))
+    assert report.summary["dram_bytes"] == whole["dram_bytes"] > report.summary["compulsory_bytes"]
+    assert report.rows[-1]["state_bytes"] == 8 * 266_610 and report.rows[-1]["gradients_bytes"] > 0
+    assert "slices of 65,536 bytes" in report.text() and report.extra["again"]
+    thin = run("lenet-300-100", "--training", "--density", "0.1", "--slots", "0", "--buffer", "inf").summary
+    assert thin["dram_bytes"] < 0.5 * whole["compulsory_bytes"]
+    assert run("lenet-300-100", "--store", "codebook").summary["stored_bytes"] < 0.3 * 4 * 266_610
+
+
+def test_two_models_side_by_side_and_the_figures(tmp_path):
+    arguments = ["resnet-8", "--input", "3x8x8", "--training", "--against", "gnresnet-8"]
+    summary = run(*arguments, "--figure", str(tmp_path / "cost.png")).summary
+    assert summary["dram_ratio"] == summary["against_dram_bytes"] / summary["dram_bytes"]
+    run("resnet-20", "--input", "3x32x32", "--mbs", "--buffer", "256KiB", "--figure", str(tmp_path / "mbs.svg"))
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("cost.png", "mbs.svg"))
+
+
+def test_serialisation_of_resnet_50_by_the_command():
+    report = run("resnet-50", "--mbs", "--buffer", "10MiB", "--batch", "32", "--bits", "16")
+    assert report.summary == run("resnet-50", "--mbs").summary
+    assert 70 <= report.summary["mbs_reduction_fused"] < report.summary["mbs_reduction"] <= 78
+    assert sum(row["dram_bytes"] for row in report.rows) == pytest.approx(report.summary["dram_bytes"], abs=5)
+    assert all(row["buffer_bytes"] <= 10 * 2**20 for row in report.rows)
+
+
+@pytest.mark.parametrize(("text", "size"), [("10MiB", 10 * 2**20), ("128 kib", 131072), ("4096", 4096), ("1.5kB", 1500),
+                                             ("0", 0), ("inf", float("inf"))])  # fmt: skip
+def test_sizes_have_units(text, size):
+    assert cost.size(text) == size
+
+
+@pytest.mark.parametrize("wrong", ["-1", "10XB", "MiB", "nan"])
+def test_what_is_no_size_is_refused(wrong):
+    with pytest.raises(ValueError):
+        cost.size(wrong)
+
+
+@pytest.mark.parametrize("arguments", [[], ["vgg16", "--zoo"], ["resnet-50", "--density", "0"],
+                                       ["resnet-50", "--batch", "-1"], ["resnet-50", "--bits", "-1"]])  # fmt: skip
+def test_the_command_refuses(arguments):
+    with pytest.raises(ValueError):
+        run(*arguments)
+
+
+def test_every_recorded_row_has_its_error_traffic_and_energy(tmp_path):
+    budget = Recipe({"name": "dropback", "budget": 20_000}, TrainSettings(batch=50, momentum=0.0))
+    for recipe, name, kept in (
+        (budget, "dropback/lenet-300-100/20000", 20_000),
+        (replace(budget, method={"name": "dense"}), "dense/lenet-300-100/266610", 266_610),
+        (replace(budget, method={"name": "snip", "density": 0.075}), "snip/lenet-300-100/0.075", 20_000),
+        (replace(budget, method={"name": "prune-retrain", "density": 0.075}), "prune-retrain/lenet-300-100/1", 20_000),
+    ):
+        runs = [{"seed": 0, "test_error": 2.0, "kept": kept, "size": 266_610, "file_bytes": 3 * kept}]
+        content = {"key": name, "recipe": recipe.config(), "runs": runs}
+        (tmp_path / f"{name.replace('/', '_')}.json").write_text(json.dumps(content))
+    report = zoo.report(10 * 2**20, tmp_path / "zoo.png", tmp_path)
+    rows = {row["method"]: row for row in report.rows}
+    assert rows["dropback"]["training_bytes"] == rows["snip"]["training_bytes"]
+    assert rows["snip"]["training_bytes"] < 0.3 * rows["dense"]["training_bytes"]
+    assert rows["prune-retrain"]["training_bytes"] == rows["dense"]["training_bytes"]
+    assert rows["snip"]["inference_uj"] < rows["dropback"]["inference_uj"] < 0.2 * rows["dense"]["inference_uj"]
+    assert (tmp_path / "zoo.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="no runs yet"):
+        zoo.report(0, None, tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("name", ["lenet-300-10", "no/such/run", "missing.msp"])

@@ -1,5 +1,7 @@
 """Mini-batch serialisation's accounting: published totals, groupings, and a network counted by hand."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,8 +61,10 @@ def test_resnet_50_on_other_buffers(mib, apart, kept):
         assert abs(100 * (1 - plan.optimal().dram_bytes / plan.baseline()) - percent) < 1
 
 
-@pytest.mark.parametrize(("name", "kept", "percent"), [("resnet-20", True, 75.7), ("resnet-20", False, 64.8),
-                                                       ("resnet-32", True, 76.2), ("resnet-32", False, 65.0)])  # fmt: skip
+SMALL = ("resnet-20", True, 75.7), ("resnet-20", False, 64.8), ("resnet-32", True, 76.2), ("resnet-32", False, 65.0)
+
+
+@pytest.mark.parametrize(("name", "kept", "percent"), SMALL)
 def test_small_networks_of_our_zoo(name, kept, percent):
     plan = Serialisation(table(build(name, (3, 32, 32), 10)), 256 * 1024, 128, 16, kept)
     assert abs(100 * (1 - plan.optimal().dram_bytes / plan.baseline()) - percent) < 1
@@ -97,7 +101,7 @@ def test_exact_is_at_most_greedy_is_at_most_initial(sizes, branches, buffer, bat
 @given(sizes, st.integers(1, 9), st.lists(st.integers(0, 4000), min_size=2, max_size=4))
 def test_larger_buffers_take_fewer_iterations_and_less_traffic(sizes, batch, buffers):
     plans = [Serialisation(layers(sizes), buffer, batch) for buffer in sorted(buffers)]
-    for small, large in zip(plans, plans[1:], strict=False):
+    for small, large in pairwise(plans):
         assert all(a >= b for a, b in zip(small.unit_iterations, large.unit_iterations, strict=True))
         assert small.optimal().dram_bytes >= large.optimal().dram_bytes
 

@@ -77,13 +77,15 @@ def test_batch_normalisation_in_sub_batches_gives_another_gradient_and_is_refuse
     model.zero_grad()
     backpropagate([Group(model.net, 3)], x, labels)
     assert np.abs(model.parameters["conv1.weight"].store.grad - gradients["conv1.weight"]).max() > 1e-6
-    with pytest.raises(ValueError, match="norm1 .*GroupNorm"):
+    with pytest.raises(ValueError, match=r"norm1 .*GroupNorm"):
         fitting(model, 6, 1000)
 
 
-@pytest.mark.parametrize("firsts, sizes", [(["fc1"], [1]), (["conv1", "fc2"], [1, 1]), (["conv1"], [0]), (["conv1"], [])])
+@pytest.mark.parametrize(
+    "firsts, sizes", [(["fc1"], [1]), (["conv1", "fc2"], [1, 1]), (["conv1"], [0]), (["conv1"], [])]
+)
 def test_groups_that_are_none_are_refused(firsts, sizes):
-    with pytest.raises(ValueError, match="firsts|sizes"):
+    with pytest.raises(ValueError, match=r"firsts|sizes"):
         split(network(), firsts, sizes)
 
 

@@ -23,11 +23,8 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import import_module
 from math import ceil
 from pathlib import Path
-
-import numpy as np
 
 from minisparse.cost.program import Array, Operand, Pass
 from minisparse.fileformat import write_atomically
@@ -56,14 +53,19 @@ class Case:
     N: int
 
     @property
-    def kept(self) -> int:
-        return round(DENSITY * self.O * self.I)
+    def each(self) -> int:
+        """Entries that a row keeps."""
+        return round(DENSITY * self.I)
+
+    @property
+    def operand_bytes(self) -> int:
+        return sum({o.array: o.array.nbytes for work, *_ in self.program() for o in work.operands}.values())
 
     def program(self, vector_bytes: int = 32) -> list[tuple[Pass, str, int]]:
         """Passes, each with its outer loop and the slices of it."""
         x = Operand(Array("x", "activations", 4 * self.I * self.N), "r", "n")
         y = Operand(Array("y", "activations", 4 * self.O * self.N), "w", "wn")
-        stored = 4 * self.O * self.I if self.kernel == "dense" else 8 * self.kept + 4 * (self.O + 1)
+        stored = 4 * self.O * self.I if self.kernel == "dense" else 8 * self.each * self.O + 4 * (self.O + 1)
         w = Operand(Array("W", "weights", stored), "r", "w")
         if self.kernel == "sparse":  # panels of eight vectors of the batch
             return [(Pass("product", "inference", (w, x, y)), "n", ceil(4 * self.N / (8 * vector_bytes)))]
@@ -84,50 +86,23 @@ def predicted(program: list[tuple[Pass, str, int]], cache: int) -> int:
             if o.array in before and sum(sizes.values()) <= cache:
                 continue
             # between two slices: all of it, and a slice of what the outer loop indexes
-            touched = sum(n / slices if outer in other.loops else n for other, n in zip(work.operands, sizes.values()))
+            touched = sum(
+                n / slices if outer in other.loops else n
+                for other, n in zip(work.operands, sizes.values(), strict=True)
+            )
             filled += sizes[o.array] * (1 if outer in o.loops or touched <= cache else slices)
         before |= sizes.keys()
     return filled
 
 
-def call(case: Case, calls: int) -> None:
-    """What runs under cachegrind: `calls` products, on as many sets of operands as the cache holds twice over."""
-    program = case.program()
-    touched = sum(o.array.nbytes for o in {o.array: o for work, *_ in program for o in work.operands}.values())
-    sets = min(calls, 2 + 2 * CACHE // touched)
-    generator = np.random.Generator(np.random.PCG64(0))
-    products = [_product(case, generator) for _ in range(sets)]
-    results = [None] * sets
-    for k in range(calls):
-        results[k % sets] = products[k % sets](results[k % sets])
-
-
-def _product(case: Case, generator: np.random.Generator):
-    """One set of operands, as a function of the result that it made before, whose memory it may reuse."""
-    x = generator.random((case.I, case.N), np.float32)
-    if case.kernel == "dense":
-        w, y = generator.random((case.O, case.I), np.float32), np.zeros((case.O, case.N), np.float32)
-        return lambda before: np.matmul(w, x, out=y)
-    from minisparse._core.pattern import Pattern
-
-    # as many in each row, so that the rows are alike
-    each = case.kept // case.O
-    columns = np.sort(np.argsort(generator.random((case.O, case.I)), axis=1)[:, :each], axis=1)
-    pattern = Pattern(np.arange(case.O + 1) * each, columns.ravel().astype(np.int64), case.I)
-    values = generator.random(case.O * each, np.float32)
-    if case.kernel == "sparse":
-        spmm = import_module("minisparse._core.spmm")
-        return lambda before: spmm.matmul(pattern, values, x)
-    regen = import_module("minisparse._core.regen")
-    return lambda before: regen.matmul("normal", 1, 0.1, 1.0, pattern, values, x)
-
-
 def misses(case: Case, calls: int) -> int:
     """Last-level data misses of a process that makes these calls."""
+    sets = 2 + 2 * CACHE // case.operand_bytes
     command = [
-        "valgrind", "--tool=cachegrind", "--cache-sim=yes", "--cachegrind-out-file=/dev/null", f"--LL={CACHE},16,{LINE}",
-        f"--D1=32768,8,{LINE}", f"--I1=32768,8,{LINE}", sys.executable, "-m", "minisparse.bench.cachegrind",
-        case.kernel, *map(str, (case.O, case.I, case.N, calls)),
+        "valgrind", "--tool=cachegrind", "--cache-sim=yes", "--cachegrind-out-file=/dev/null",
+        f"--LL={CACHE},16,{LINE}",
+        f"--D1=32768,8,{LINE}", f"--I1=32768,8,{LINE}", sys.executable, str(Path(__file__).with_name("products.py")),
+        case.kernel, *map(str, (case.O, case.I, case.N, case.each, calls, sets)),
     ]  # fmt: skip
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MINISPARSE_NUM_THREADS"), "1")
     # the fixed hash makes both processes start alike
@@ -148,7 +123,7 @@ def measure(case: Case, calls: int = 4) -> dict:
         "O": case.O,
         "I": case.I,
         "N": case.N,
-        "operand_bytes": sum({o.array: o.array.nbytes for w, *_ in case.program() for o in w.operands}.values()),
+        "operand_bytes": case.operand_bytes,
         "predicted_bytes": expected,
         "measured_bytes": round(measured),
         "off": round(measured / expected - 1, 4),
@@ -163,9 +138,7 @@ def markdown(rows: list[dict]) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """The whole table into a JSON file; with a kernel's name, what runs under cachegrind."""
-    if argv[0] in KERNELS:
-        return call(Case(argv[0], *map(int, argv[1:4])), int(argv[4]))
+    """The whole table into a JSON file."""
     rows = [measure(Case(kernel, *sizes)) for kernel in KERNELS for sizes in SIZES[kernel]]
     setting = {"cache_bytes": CACHE, "ways": 16, "line_bytes": LINE, "density": DENSITY, "within": WITHIN}
     write_atomically(Path(argv[0]), (json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n").encode())

@@ -53,7 +53,9 @@ def _energy(axes, results: dict[str, list[dict[str, Any]]], table: EnergyTable) 
             axes.bar(names, values, 0.5, bottom=start, color=colour, label=label)
             start = [a + b for a, b in zip(start, values, strict=True)]
     for i, value in enumerate(start):
-        axes.annotate(f"{value:,.4g} µJ", (i, value), ha="center", va="bottom", fontsize=8)
+        axes.annotate(
+            f"{value:,.0f} µJ" if value >= 1000 else f"{value:.4g} µJ", (i, value), ha="center", va="bottom", fontsize=8
+        )
     axes.margins(x=0.3, y=0.1)
     axes.set(ylabel="energy (µJ)")
     assumed = f"DRAM {table.dram_pj:g}, SRAM {table.sram_pj:g} pJ a 32-bit word; multiply-add {table.mac_pj:.2g} pJ;"
@@ -63,13 +65,17 @@ def _energy(axes, results: dict[str, list[dict[str, Any]]], table: EnergyTable) 
 
 
 def _merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that move anything, the smallest of them as one where there are many."""
+    """The rows that move anything; where there are many, those of one outermost layer together, then the smallest."""
     rows = [row for row in rows if row["dram_bytes"]]
-    if len(rows) <= MOST:
-        return rows
-    least = sorted(rows, key=lambda row: row["dram_bytes"])[: len(rows) - MOST + 1]
-    small = {id(row) for row in least}
-    return [row for row in rows if id(row) not in small] + [{**total(least), "layer": f"{len(least)} other layers"}]
+    if len(rows) > MOST:
+        blocks: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            blocks.setdefault(row["layer"].partition(".")[0], []).append(row)
+        rows = [{**total(its), "layer": name} for name, its in blocks.items()]
+    if len(rows) > MOST:
+        least = sorted(rows, key=lambda row: row["dram_bytes"])[: len(rows) - MOST + 1]
+        rows = [row for row in rows if row not in least] + [{**total(least), "layer": f"{len(least)} smaller ones"}]
+    return rows
 
 
 def draw_serialisation(kept: Serialisation, apart: Serialisation, path: Path) -> None:
@@ -88,7 +94,9 @@ def draw_serialisation(kept: Serialisation, apart: Serialisation, path: Path) ->
     colours = [PALETTE[1]] * 2 + [PALETTE[0]] * 5
     axes.bar(list(ways), [value / 2**30 for value in ways.values()], 0.6, color=colours)
     for i, value in enumerate(ways.values()):
-        axes.annotate(f"{1 - value / kept.baseline():.1%} less", (i, value / 2**30), ha="center", va="bottom", fontsize=8)
+        axes.annotate(
+            f"{1 - value / kept.baseline():.1%} less", (i, value / 2**30), ha="center", va="bottom", fontsize=8
+        )
     axes.set(ylabel="bytes to and from DRAM a step (GiB)")
     size = f"{kept.buffer / 2**20:g} MiB, {kept.batch} samples, {kept.bits} bit"
     axes.set_title(f"{kept.network.name}: mini-batch serialisation, {size} (estimated)", fontsize=10)
@@ -115,7 +123,7 @@ def draw_zoo(rows: list[dict[str, Any]], path: Path) -> None:
         its = [row for row in rows if row["network"] == name]
         for row in its:
             marker = MARKERS[methods.index(row["method"]) % len(MARKERS)]
-            place.scatter(row["training_bytes"], row["test_error"], 60, [row["inference_uj"]], marker,
+            place.scatter(row["training_bytes"], row["test_error"], 60, [row["inference_uj"]], marker=marker,
                           cmap="viridis", norm=norm, edgecolors="black", linewidths=0.6)  # fmt: skip
         place.set(xscale="log", xlabel="DRAM bytes a sample of a training step", ylabel="test error (%)")
         place.set_title(name, fontsize=10)

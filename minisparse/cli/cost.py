@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=shape, metavar="CxHxW", help="shape of a sample for a MODEL (default 1x28x28)")
     parser.add_argument("--classes", type=int, help=f"outputs of a MODEL (default {CLASSES})")
     parser.add_argument("--training", action="store_true", help="a training step rather than an inference")
-    parser.add_argument("--buffer", type=size, default=10 * 2**20, help="on-chip buffer, such as 128KiB (default 10MiB)")
+    parser.add_argument("--buffer", type=size, default=10 * 2**20, help="on the chip, such as 128KiB (default 10MiB)")
     parser.add_argument("--batch", type=int, help="samples (default 1; 32 with --training or --mbs)")
     parser.add_argument("--bits", type=int, help="of every value outside a file (default 32; 16 with --mbs)")
     parser.add_argument("--slots", type=int, default=1, help="optimiser's values a weight (default 1, momentum)")
@@ -145,7 +145,7 @@ def _serialised(args: argparse.Namespace, subject: Subject) -> Report:
         summary[f"{name}_reduction_fused"] = round(100 * (1 - plan.dram_bytes / fused), 2)
     notes = [
         "Estimated bytes of one training step. Reductions are percent less traffic than layer by layer on the whole "
-        "batch, with norm, ReLU and addition as passes of their own, and (_fused) with ReLU joined to what precedes it.",
+        "batch, with norm, ReLU and addition as passes of their own, and (_fused) with ReLU joined to its layer.",
         "mbs is the exact grouping with what branches share kept on the chip; greedy, initial (neighbours with equal "
         "iterations) and serialised (one group) are other groupings; apart lets branches share nothing.",
     ]

@@ -121,7 +121,7 @@ def _since(passes: list[Pass], buffer: float) -> list[int]:
     touched: Counter[Array] = Counter()
     first = total = 0
     since = []
-    for j, work in enumerate(passes):
+    for work in passes:
         for operand in work.operands:
             total += 0 if touched[operand.array] else operand.array.nbytes
             touched[operand.array] += 1

@@ -172,7 +172,9 @@ def _inception_d(x: Image, name: str) -> Block:
 def _inception_e(x: Image, name: str) -> Block:
     def split(y: Image, part: str) -> Block:
         halves = ((384, (1, 3), 1, (0, 1)), (384, (3, 1), 1, (1, 0)))
-        return y.block(f"{name}.{part}", "concat", *(_chain(f"{name}.{part}_{i}", half) for i, half in enumerate(halves)))
+        return y.block(
+            f"{name}.{part}", "concat", *(_chain(f"{name}.{part}_{i}", half) for i, half in enumerate(halves))
+        )
 
     def three(y: Image) -> Parts:
         return (*y.conv(f"{name}.three", 384, 1), split(y, "three"))

@@ -8,8 +8,8 @@ passes between its layers stays on the chip. Per unit, sample and step, with I i
     weights    : P (2 A n + A (2 n - 1))       read forward and backward; sums written, read back   (3)
 
 `retained` is what branches keep: the input, for all but the first layer of a branch, while another one still needs it;
-and the finished outputs of earlier branches ("branches kept", the paper's MBS2). With "branches apart" (MBS1) nothing is
-retained and both go through DRAM. Inside a group a step moves only what the backward pass needs: inputs of products and
+and the finished outputs of earlier branches (the paper's MBS2). With branches apart (MBS1) nothing is retained and both
+go through DRAM. Inside a group a step moves only what the backward pass needs: inputs of products and
 norms and one bit a value for ReLU, each written once and read once a layer that needs it; at the border of a group its
 input, and the gradients of its input and output (`unit_traffic`).
 
@@ -32,6 +32,7 @@ from itertools import pairwise
 from math import ceil
 
 from minisparse.cost.shapes import Block, Network, Parts, Unit, outputs, works
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -111,17 +112,13 @@ class Serialisation:
     def baseline(self, fused: bool = False) -> float:
         """Bytes of a step, layer by layer."""
         mask = 1 / self.bits
-        values = sum(
-            _layerwise(u.parts, i, fused, mask) for u, (i, _) in zip(self.units, self.shapes, strict=True)
-        )
+        values = sum(_layerwise(u.parts, i, fused, mask) for u, (i, _) in zip(self.units, self.shapes, strict=True))
         return self.bits / 8 * (self.batch * values + 3 * sum(_weights(u.parts) for u in self.units))
 
     def cost(self, first: int, last: int) -> float:
         """Bytes of a step in the group of these units, `last` excluded."""
         n, mask = max(self.unit_iterations[first:last]), 1 / self.bits
-        inside = sum(
-            _inside(self.units[i].parts, self.shapes[i][0], self.kept, mask) for i in range(first, last)
-        )
+        inside = sum(_inside(self.units[i].parts, self.shapes[i][0], self.kept, mask) for i in range(first, last))
         # the input is read (forward), its gradient written, the output's gradient read
         border = 2 * self.shapes[first][0] + self.shapes[last - 1][1]
         weights = sum(_weights(self.units[i].parts) for i in range(first, last))

@@ -169,7 +169,7 @@ class Builder:
         return y, backward
 
     def _work(self, work: Work, x: Value) -> tuple[Value, Back]:
-        if work.kind == "view" or work.kind == "dropout" and not self.training:
+        if work.kind == "view" or (work.kind == "dropout" and not self.training):
             return x, lambda dy, wanted: dy
         y = self._value(work.name, self._size(work.outputs))
         if work.kind == "norm" and self.training:
@@ -229,7 +229,7 @@ class Builder:
         """All that a layer stores, as one array."""
         nbytes = self.stored(work)
         held = self._weights.setdefault(work.name, Array(f"{work.name} weights", "weights", nbytes, lasts=True))
-        return [Operand(held, "r", "w")] if nbytes else []
+        return [Operand(held, "r", "w")] if nbytes and work.kind != "dropout" else []
 
     def _gradient(self, work: Work) -> list[Operand]:
         """One value for each stored entry; of entries that compete for a place, those that enter are stored."""

@@ -97,7 +97,7 @@ def _nest(buffer: Buffer, work: Pass, outer: str) -> Buffer:
                 for o in work.operands:
                     at = (k, i) if outer == "w" else (i, k)
                     key = o.array, _cell(o, *at)
-                    buffer.touch(work, o, at, o.mode in ("r", "rw") or o.mode == "+" and key in begun)
+                    buffer.touch(work, o, at, o.mode in ("r", "rw") or (o.mode == "+" and key in begun))
             begun |= {(o.array, cell) for o in work.operands for cell in buffer.cells[o.array]}
             for o in passing:
                 buffer.drop(o.array)

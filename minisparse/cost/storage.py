@@ -1,10 +1,10 @@
 """Ways of storing a tensor, in bytes read from DRAM to use it once.
 
-    dense       b P / 8                                    P values of b bits
-    csr         (b + 32) K / 8 + 4 (O + 1)                 K values, their columns, O + 1 row borders
-    regenerated as csr; the other P - K are made anew      K is the budget
-    codebook    c K / 8 + b L / 8 (+ the places of csr)    K names of c = ceil(log2 L) bits, L shared values
-    file        the tensor's own bytes in a .msp file      streamed in and decoded on the way
+dense       b P / 8                                    P values of b bits
+csr         (b + 32) K / 8 + 4 (O + 1)                 K values, their columns, O + 1 row borders
+regenerated as csr; the other P - K are made anew      K is the budget
+codebook    c K / 8 + b L / 8 (+ the places of csr)    K names of c = ceil(log2 L) bits, L shared values
+file        the tensor's own bytes in a .msp file      streamed in and decoded on the way
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Tensor:
         """Bytes of this tensor as it is held: "auto" is csr with a mask, and dense without."""
         if way not in WAYS:
             raise ValueError(f"way={way!r} of storing a weight is unknown: use one of {', '.join(WAYS)}")
-        if self.role == "buffer" or way == "dense" or self.kept is None and way == "auto":
+        if self.role == "buffer" or way == "dense" or (self.kept is None and way == "auto"):
             return bits * self.size // 8
         places = 0 if self.kept is None and way == "codebook" else INDEX * (self.stored + self.rows + 1)
         if way == "codebook" and self.role == "weight":
