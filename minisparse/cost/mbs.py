@@ -192,7 +192,7 @@ def _weights(parts: Parts) -> int:
 
 def _layerwise(parts: Parts, inputs: int, fused: bool, mask: float) -> float:
     """Values of one sample that a step layer by layer moves."""
-    moved = 0.0
+    moved, before = 0.0, ""
     for part in parts:
         after = outputs((part,), inputs)
         if isinstance(part, Block):
@@ -207,8 +207,9 @@ def _layerwise(parts: Parts, inputs: int, fused: bool, mask: float) -> float:
         elif part.kind == "norm":
             moved += 8 * after
         elif part.kind in ("map", "dropout"):
-            moved += mask * after if fused else 5 * after
-        inputs = after
+            # behind a product, ReLU's bits are the signs of what the next layer has saved
+            moved += (0 if before == "product" else mask * after) if fused else 5 * after
+        inputs, before = after, "" if isinstance(part, Block) else part.kind
     return moved
 
 
