@@ -39,7 +39,7 @@ def programs(draw):
 def networks(draw):
     """A small model with branches, normalisation and a pool, some of its weights masked over zero or over w(0)."""
     numbers = iter(draw(st.lists(st.integers(1, 3), min_size=8, max_size=8)))
-    kinds = draw(st.lists(st.sampled_from(["plain", "norm", "residual", "shortcut", "concat"]), max_size=3))
+    kinds = draw(st.lists(st.sampled_from(["plain", "norm", "residual", "shortcut", "concat"]), max_size=2))
     channels, stack = next(numbers), {}
     shape = (channels, 3, 3)
     for i, kind in enumerate(["plain", *kinds]):
@@ -72,7 +72,6 @@ def agree(passes, buffer):
     assert (+read, +written) == tuple(+c for c in simulate(passes, buffer))
 
 
-@settings(max_examples=500)
 @given(programs(), st.integers(0, 200))
 def test_the_closed_form_is_the_replay_to_the_byte(passes, buffer):
     agree(passes, buffer)
