@@ -126,7 +126,7 @@ def test_steps_in_sub_batches_lead_where_plain_ones_do():
 @pytest.mark.deep
 def test_training_in_sub_batches_learns_the_same():
     data, errors = load("digits"), []
-    for buffer in (0, 8192):
+    for buffer in (0, 65536):
         model = build("gnresnet-8", data.input_shape, data.classes, width=0.5)
         fit(model, data, settings=TrainSettings(epochs=8, batch=50, lr=0.05, buffer=buffer))
         errors.append(evaluate(model, data.test).error)
