@@ -150,7 +150,7 @@ def _serialised(args: argparse.Namespace, subject: Subject) -> Report:
         "iterations) and serialised (one group) are other groupings; apart lets branches share nothing.",
     ]
     if kept.spilling:
-        notes.append(f"Not one sample fits in the buffer: {', '.join(kept.spilling)}.")
+        notes.append(f"Counted as if one sample fitted, which it does not, in: {', '.join(kept.spilling)}.")
     if args.figure:
         _draw(lambda figures: figures.draw_serialisation(kept, apart, args.figure))
     return Report(rows, summary, notes)

@@ -35,7 +35,6 @@ class Work:
     inputs, outputs : entries of one sample
     tensors : what it stores
     macs : multiply-adds of one sample on dense weights
-    per_sample : whether a sample's result depends on that sample alone
     """
 
     name: str
@@ -44,7 +43,6 @@ class Work:
     outputs: int
     tensors: tuple[Tensor, ...] = ()
     macs: int = 0
-    per_sample: bool = True
 
     @property
     def weights(self) -> int:
@@ -192,8 +190,7 @@ def _work(layer: Layer, shape: tuple[int, ...], name: str, path: str) -> Work:
         kind = "dropout"
     else:
         kind = "product" if layer.macs(shape) else "pool"
-    alone = not isinstance(layer, nn.BatchNorm | nn.Dropout)
-    return Work(name, kind, prod(shape), prod(layer.output_shape(shape)), tuple(tensors), layer.macs(shape), alone)
+    return Work(name, kind, prod(shape), prod(layer.output_shape(shape)), tuple(tensors), layer.macs(shape))
 
 
 def _facts(p: Parameter, name: str) -> Tensor:
