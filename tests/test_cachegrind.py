@@ -26,7 +26,7 @@ def test_what_does_not_fit_beside_a_slice_is_filled_again_each_slice():
     case = Case("sparse", 8192, 2048, 256)
     w, x, y = (operand.array.nbytes for operand in case.program()[0][0].operands)
     assert predicted(case.program(), 2**30) == w + x + y
-    assert predicted(case.program(), CACHE) == 4 * w + x + y  # four panels of 64 samples
+    assert predicted(case.program(), CACHE) == 4 * w + x + y + 64 * 4 * 8192  # four panels
     blocks = Case("regenerated", 128, 2048, 256)
     assert predicted(blocks.program(), CACHE) == blocks.operand_bytes + 3 * 4 * 2048 * 256
 

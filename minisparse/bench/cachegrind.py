@@ -9,7 +9,7 @@ more calls add to the misses of k calls is the kernel's alone, without Python's 
 The prediction is rule 2 of `minisparse.cost.buffer` for loops that a kernel has fixed: its outer loop runs over slices
 of one operand, and what the outer loop does not index is read again each slice, unless it fits in the cache with all
 that a slice touches. Cachegrind counts a line that is filled, to be read or to be written; lines written back it does
-not see, so written operands count once.
+not see, so written operands count once. Where slices cut rows, the lines on their borders are filled twice.
 
 valgrind 3.19 does not know 512-bit instructions: the kernels have to be a portable build (MINISPARSE_PORTABLE=1;
 CFLAGS="-mavx2 -mfma" is fine), and NumPy's OpenBLAS is told to be a Haswell's.
@@ -68,7 +68,7 @@ class Case:
         stored = 4 * self.O * self.I if self.kernel == "dense" else 8 * self.each * self.O + 4 * (self.O + 1)
         w = Operand(Array("W", "weights", stored), "r", "w")
         if self.kernel == "sparse":  # panels of eight vectors of the batch
-            return [(Pass("product", "inference", (w, x, y)), "n", ceil(4 * self.N / (8 * vector_bytes)))]
+            return [(Pass("product", "inference", (w, x, y), self.O), "n", ceil(4 * self.N / (8 * vector_bytes)))]
         if self.kernel == "regenerated":  # y is cleared, then made in blocks of 32 rows
             return [
                 (Pass("clear", "inference", (y,)), "w", 1),
@@ -91,6 +91,9 @@ def predicted(program: list[tuple[Pass, str, int]], cache: int) -> int:
                 for other, n in zip(work.operands, sizes.values(), strict=True)
             )
             filled += sizes[o.array] * (1 if outer in o.loops or touched <= cache else slices)
+            if o.loops == "wn" and outer == "n" and slices > 1:
+                # NumPy's memory begins inside a line: a slice's part of each row shares one with the next slice
+                filled += LINE * slices * work.rows
         before |= sizes.keys()
     return filled
 
