@@ -91,7 +91,7 @@ def predicted(program: list[tuple[Pass, str, int]], cache: int) -> int:
                 for other, n in zip(work.operands, sizes.values(), strict=True)
             )
             filled += sizes[o.array] * (1 if outer in o.loops or touched <= cache else slices)
-            if o.loops == "wn" and outer == "n" and slices > 1:
+            if o.loops == "wn" and outer == "n" and slices > 1 and sum(sizes.values()) > cache:
                 # NumPy's memory begins inside a line: a slice's part of each row shares one with the next slice
                 filled += LINE * slices * work.rows
         before |= sizes.keys()
