@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "cli": LIBRARY | {"cli", "report", "", "reproduce", "bench"},
     "reproduce": LIBRARY | {"report", "reproduce", "bench"},
     "bench": LIBRARY | {"bench", ""},
+    "lesson": {"bench", "report", "reproduce"},
 }
 """Part -> the parts it may import; "" is the package itself, for its version."""
 
