@@ -45,8 +45,6 @@ ENVIRONMENT = {
     "MINISPARSE_NUM_THREADS": "1",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
-FASTEST = ENVIRONMENT | {"OPENBLAS_CORETYPE": ""}
-"""For chapters that measure the machine: NumPy's own choice of kernel."""
 
 
 def run(source: Path) -> tuple[NotebookNode, float]:
@@ -62,7 +60,7 @@ def run(source: Path) -> tuple[NotebookNode, float]:
     client = NotebookClient(tried, timeout=CELL_SECONDS, kernel_name="python3", record_timing=False, resources=place)
     client.extra_arguments = ["--log-level=CRITICAL"]  # of the kernel's own log
     try:
-        client.execute(env=os.environ | (FASTEST if chapters.is_timed(notebook) else ENVIRONMENT))
+        client.execute(env=_environment(chapters.is_timed(notebook)))
     except CellExecutionError as error:
         raise ValueError(f"{source.name}: {COLOUR.sub('', str(error))}") from error
     seconds = float(chapters.text_of(tried.cells[-1].outputs))
@@ -75,6 +73,14 @@ def run(source: Path) -> tuple[NotebookNode, float]:
     if seconds > LIMIT_SECONDS:
         raise ValueError(f"{source.name} took {seconds:.0f} s of processor time, more than {LIMIT_SECONDS}")
     return notebook, seconds
+
+
+def _environment(timed: bool) -> dict[str, str]:
+    """Of a kernel; NumPy chooses its own way to multiply where a chapter times it."""
+    variables = os.environ | ENVIRONMENT
+    if timed:
+        del variables["OPENBLAS_CORETYPE"]
+    return variables
 
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:
