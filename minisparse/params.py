@@ -133,6 +133,12 @@ class Parameter:
         """w(0), regenerated: an array of `shape`, float32."""
         return self.init.range(0, self.size).reshape(self.shape)
 
+    def distance(self) -> float:
+        """|w - w(0)|, the Euclidean norm; of a weight at rest in w(0), only held entries are looked at."""
+        if isinstance(self.store, SparseStore) and self.store.rest == replace(self.init, factor=1.0):
+            return float(np.linalg.norm(self.store.values - self.store.rest_values()))
+        return float(np.linalg.norm(self.value() - self.initial()))
+
     def rest(self) -> np.ndarray:
         """Eq. 1 for every entry: an array of `shape`, float32."""
         return self.store.rest.range(0, self.size).reshape(self.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -143,6 +144,7 @@ def end_epoch(run: Run) -> dict[str, Any]:
         "validation_loss": result.loss,
         "validation_error": result.error,
         "kept": run.model.kept,
+        "distance": math.hypot(*(p.distance() for p in run.model.parameters.values())),
         "sparse": sum(isinstance(p.store, SparseStore) for p in run.model.parameters.values()),
     }
     run.rows.append(row)

@@ -19,6 +19,7 @@ LIBRARY = TRAINING | FILES | {"exchange", "methods", "cost", "run", "train", "ch
 MAY_IMPORT = {
     "_core": {"_core"},
     "report": set(),
+    "palette": set(),
     "settings": set(),
     "compact": set(),
     "fileformat": {"_core", "compact"},
@@ -45,10 +46,10 @@ MAY_IMPORT = {
     "testing": LIBRARY | {"testing"},
     "__init__": LIBRARY,
     "__main__": LIBRARY | {"cli"},
-    "cli": LIBRARY | {"cli", "report", "", "reproduce", "bench"},
-    "reproduce": LIBRARY | {"report", "reproduce", "bench"},
-    "bench": LIBRARY | {"bench", ""},
-    "lesson": {"bench", "report", "reproduce"},
+    "cli": LIBRARY | {"cli", "report", "palette", "", "reproduce", "bench"},
+    "reproduce": LIBRARY | {"report", "palette", "reproduce", "bench"},
+    "bench": LIBRARY | {"palette", "bench", ""},
+    "lesson": {"palette", "report", "reproduce"},
 }
 """Part -> the parts it may import; "" is the package itself, for its version."""
 

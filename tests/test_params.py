@@ -105,3 +105,20 @@ def test_changing_the_store_is_idempotent():
     p.to_sparse()
     assert p.store is store and isinstance(store, SparseStore)
     assert "kept=20" in repr(p)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_distance_is_the_norm_of_what_moved_whatever_holds_it(dtype):
+    p = _parameter(dtype=dtype)
+    assert p.distance() == 0
+    p.regenerate()
+    assert p.distance() == 0
+    p.hold(np.array([2, 9]), np.array([p.initial().flat[2] + 3, p.initial().flat[9] - 4], dtype))
+    assert p.distance() == pytest.approx(5, rel=1e-6)
+    p.to_dense()
+    assert p.distance() == pytest.approx(5, rel=1e-6)
+    p.rest_scale = 0.0
+    p.keep(p.mask)
+    pruned = np.linalg.norm(p.value() - p.initial())
+    p.to_sparse()
+    assert p.distance() == pytest.approx(pruned, rel=1e-6) and pruned > 5

@@ -17,10 +17,11 @@ import pytest
 from minisparse import train
 from minisparse.checkpoint import RunFolder
 from minisparse.cli import main
+from minisparse.compressed import compress
 from minisparse.data import load
-from minisparse.reproduce import PAPERS, ROWS, Figure, Recipe, Row, results, select, sweep
+from minisparse.reproduce import PAPERS, ROWS, Figure, Recipe, Row, figures, results, select, sweep
 from minisparse.reproduce.related import DENSITIES, METHODS, NETWORKS
-from minisparse.reproduce.report import Outcome, markdown
+from minisparse.reproduce.report import Outcome, markdown, report
 from minisparse.reproduce.run import Work, perform, small_data
 from minisparse.reproduce.sweep import ONE_THREAD, _one_thread_each, _pool
 from minisparse.run import TrainSettings
@@ -89,7 +90,7 @@ def test_rows_that_are_compared_have_a_row_to_compare_with():
 
 
 def test_a_density_in_a_key_is_the_methods_own():
-    for row in ROWS:
+    for row in (row for row in ROWS if not row.weighed):
         if row.recipe and "density" in row.recipe.method:
             assert float(row.key.split("/")[2]) == row.recipe.method["density"]
         if row.recipe and "budget" in row.recipe.method:
@@ -109,6 +110,7 @@ def test_every_row_that_runs_can_be_made_and_its_recipe_read_back():
     [
         (lambda: Row("dropback/lenet", recipe=DENSE), "method/network/budget"),
         (lambda: Row("a/b/1"), "reason"),
+        (lambda: Row("a", recipe=DENSE, weighed=True), "method/network"),
         (lambda: Figure(1.0, "guessed", "nowhere"), "verified"),
         (lambda: Row("a/b/1", recipe=Recipe({"name": "none"})).method(), "a/b/1 cannot run: method 'none'"),
         (lambda: select(ROWS, ["dropbock"]), "--list"),
@@ -172,6 +174,9 @@ def test_the_result_is_of_the_test_split_and_of_the_trained_network(tmp_path):
     assert result["test_error"] == train.evaluate(model, data.test).error
     assert result["validation_error"] == train.evaluate(model, data.validation).error != result["test_error"]
     assert (result["kept"], result["size"]) == (1000, model.size)
+    written = (work.path / "model.msp").read_bytes()
+    assert result["file_bytes"] == len(written) == len(compress(model).data)
+    assert result["ratio"] == pytest.approx(4 * model.size / len(written), abs=0.005)
 
 
 def test_a_finished_run_is_read_back_and_its_test_split_is_not_read_again(tmp_path, monkeypatch):
@@ -319,6 +324,34 @@ def test_a_row_can_be_asked_to_stay_near_another(error, verdict):
     assert stricter.verdict == ("reached" if error == 1.0 else f"missed by {error - 1.9:.2g}")
 
 
+WEIGHED = Row("a/b/150x", Figure(1.58, "recalled", "there", ratio=40), DENSE, accept=1.6, seeds=2, accept_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    ("error", "nbytes", "verdict"),
+    [
+        (1.6, 1000, "reached"),
+        (1.6, 1002, "missed by 2 bytes"),
+        (1.7, 900, "missed by 0.1"),
+        (1.7, 2000, "missed by 0.1 and 1,000 bytes"),
+    ],
+)
+def test_a_row_can_be_asked_for_the_bytes_of_its_file(error, nbytes, verdict):
+    found = {"test_error": error, "minutes": 1.0}
+    ran = {
+        WEIGHED.key: [found | {"file_bytes": nbytes - 10, "ratio": 9}, found | {"file_bytes": nbytes + 10, "ratio": 8}]
+    }
+    outcome = Outcome(WEIGHED, ran)
+    assert outcome.verdict == verdict
+    assert outcome.ours.endswith(f", {nbytes:,} bytes (8x)")
+    assert (outcome.asked, str(WEIGHED.paper)) == ("1.6, 1,000 bytes", "1.58, 40x (recalled)")
+    expected = {"a/b/150x/error": error, "a/b/150x/file_bytes": nbytes, "a/b/150x/ratio": 8.5}
+    assert report([WEIGHED], ran, []).summary == expected
+    unasked = replace(WEIGHED, accept_bytes=None, weighed=False)
+    assert report([unasked], ran, []).summary == {"a/b/150x": error}
+    assert report([replace(unasked, weighed=True)], ran, []).summary == expected
+
+
 def test_results_of_other_seeds_stay_and_those_of_another_recipe_do_not_count(tmp_path):
     row = Row("a/b/1", recipe=DENSE)
     results.save(row, [{"seed": 1, "test_error": 2.0}, {"seed": 0, "test_error": 1.0}], tmp_path)
@@ -400,8 +433,22 @@ def test_a_recorded_run_is_shown_afterwards_and_stands_in_the_document(tmp_path,
     assert [run["seed"] for run in printed["runs"][SMALL.key]] == [0, 1]
     content = json.loads((tmp_path / "results" / "dropback_mnist-100-100_1000.json").read_text())
     assert content["command"] == f"minisparse reproduce {SMALL.key} --seeds 2"
-    assert {"seed", "test_error", "validation_error", "kept", "size", "minutes", "machine"} == set(content["runs"][0])
+    measured = {"test_error", "validation_error", "distances", "kept", "size", "file_bytes", "ratio"}
+    assert measured | {"seed", "minutes", "machine"} == set(content["runs"][0])
     assert (tmp_path / "REPRODUCTIONS.md").read_text().startswith("# Reproductions")
+
+
+def ran(error, size, distances):
+    return {"seed": 0, "test_error": error, "file_bytes": size, "ratio": 2.0, "distances": distances}
+
+
+def test_figures_are_drawn_of_what_has_run(tmp_path):
+    figures.draw(ROWS, {}, tmp_path)
+    assert not list(tmp_path.iterdir())
+    runs = {key: [ran(2.0, 1000, [1.0, 1.5])] for key in [*figures.DIFFUSION, "snip/lenet-5-caffe/0.02"]}
+    figures.draw(ROWS, runs, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"diffusion.png", "bytes.png"}
+    assert set(figures.DIFFUSION) <= {row.key for row in ROWS}
 
 
 def test_list_names_every_row(capsys):

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from minisparse.palette import MARKERS, PALETTE
+
 SUFFIXES = (".png", ".pdf", ".svg")
-# Okabe and Ito's palette, which colour-blind readers can tell apart
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
-MARKERS = "osD^vPX*"
 ROOFLINES = {"spmm": ("ours",), "conv": ("dense",)}
 """Benchmarks with a roofline, and the contestants that do all the work of a row's `flops`."""
 SHOWN = {"O": 512, "I": 512, "N": 128}

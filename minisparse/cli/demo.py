@@ -18,6 +18,7 @@ from minisparse import cost, models
 from minisparse.compressed import CompressedModel, compress
 from minisparse.data import Dataset, load
 from minisparse.methods import DropBack, Magnitude, Method
+from minisparse.palette import BLACK, BLUE, MARKERS, ORANGE
 from minisparse.report import Report
 from minisparse.run import TrainSettings
 from minisparse.train import evaluate, fit
@@ -111,8 +112,7 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    # Okabe and Ito's palette, which colour-blind readers can tell apart
-    for row, colour, marker in zip(rows, ("#000000", "#E69F00", "#0072B2"), "osD", strict=True):
+    for row, colour, marker in zip(rows, (BLACK, ORANGE, BLUE), MARKERS[:3], strict=True):
         kib, error = row["file_bytes"] / 1024, row["test_error"]
         label = f"{row['method']}: {row['kept']:,} values, {kib:,.1f} KiB"
         hollow = {"marker": marker, "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 2}

@@ -17,7 +17,7 @@ from typing import Any
 
 from minisparse.fileformat import write_atomically
 from minisparse.report import Report
-from minisparse.reproduce import ROWS, Row, results, select, sweep
+from minisparse.reproduce import ROWS, Row, figures, results, select, sweep
 from minisparse.reproduce.report import Outcome, markdown, report
 from minisparse.reproduce.run import Work
 
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> Report:
     runs = _committed() if args.show else _run(rows, args)
     if args.record:
         write_atomically(results.checkout() / "REPRODUCTIONS.md", markdown(_committed()).encode())
+        figures.draw(ROWS, _committed(), results.checkout() / "results")
     return report(rows, runs, ["Test errors in percent: mean and range over seeds. Minutes are wall-clock, a run."])
 
 

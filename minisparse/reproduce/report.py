@@ -28,6 +28,8 @@ What the papers state, and what we measured. This file is generated from `docs/r
   paper.
 * On MNIST images are shifted at random by up to one pixel in training, which the papers do not do, dense networks and
   baselines alike; rows that end in `plain` and those of 1,500 values are trained without.
+* Bytes are the mean length of the written files with everything in them, which decode to the network that was tested;
+  the factor is float32's bytes over these.
 * "Asked" is what we set out to reach; a row without it is there for comparison. Minutes are wall-clock, a run.
 """
 
@@ -55,11 +57,27 @@ class Outcome:
         return fmean(self.errors) if self.errors else None
 
     @property
+    def measured_bytes(self) -> float | None:
+        """Of the files, mean over the runs; None if a run did not say."""
+        return self._mean("file_bytes")
+
+    @property
+    def file_bytes(self) -> float | None:
+        """The same; None where the row does not ask."""
+        return self.measured_bytes if self.row.weighed else None
+
+    @property
+    def ratio(self) -> float | None:
+        """Of float32's bytes to the file's, as file_bytes."""
+        return self._mean("ratio") if self.row.weighed else None
+
+    @property
     def ours(self) -> str:
         if not self.errors:
             return "-"
         spread = f" ({min(self.errors):.2f} to {max(self.errors):.2f})" if len(self.errors) > 1 else ""
-        return f"{self.mean:.2f}{spread}"
+        weight = "" if self.file_bytes is None else f", {self.file_bytes:,.0f} bytes ({self.ratio:.0f}x)"
+        return f"{self.mean:.2f}{spread}{weight}"
 
     @property
     def asked(self) -> str:
@@ -68,16 +86,39 @@ class Outcome:
             other, points = self.row.against
             method = other.partition("/")[0]
             parts.append(f"{method} + {points:g}" if points else f"<= {method}")
+        parts += [] if self.row.accept_bytes is None else [f"{self.row.accept_bytes:,} bytes"]
         return ", ".join(parts) or "-"
 
     @property
     def verdict(self) -> str:
         if not self.errors:
             return "quoted" if self.row.recipe is None else "not run yet"
-        gap = self._gap()
-        verdict = "measured" if gap is None else "reached" if gap <= 0 else f"missed by {gap:.2g}"
+        gap, excess = self._gap(), self._excess()
+        missed = [] if gap is None or gap <= 0 else [f"{gap:.2g}"]
+        missed += [] if excess is None or excess <= 0 else [f"{excess:,.0f} bytes"]
+        reached = "measured" if gap is None and excess is None else "reached"
+        verdict = f"missed by {' and '.join(missed)}" if missed else reached
         missing = len(self.errors) < self.row.seeds
         return verdict + (f" ({len(self.errors)}/{self.row.seeds} seeds)" if missing else "")
+
+    def summary(self) -> dict[str, float]:
+        """For programs: the mean error under the row's key, or with the file's bytes under keys of their own."""
+        if not self.errors:
+            return {}
+        if not self.row.weighed:
+            return {self.row.key: self.mean}
+        figures = {"error": self.mean, "file_bytes": self.file_bytes, "ratio": self.ratio}
+        return {f"{self.row.key}/{name}": figure for name, figure in figures.items() if figure is not None}
+
+    def _mean(self, name: str) -> float | None:
+        figures = [run.get(name) for run in self.runs.get(self.row.key, [])]
+        return fmean(figures) if figures and None not in figures else None
+
+    def _excess(self) -> float | None:
+        """Bytes above what is asked; None if nothing is, or nothing is known."""
+        if self.row.accept_bytes is None or self.file_bytes is None:
+            return None
+        return self.file_bytes - self.row.accept_bytes
 
     def _gap(self) -> float | None:
         """Points above what is asked; None if nothing is, or nothing to compare with has run."""
@@ -106,9 +147,9 @@ class Outcome:
 
 
 def report(rows: list[Row], runs: Runs, notes: list[str]) -> Table:
-    """Verdicts of these rows; for programs the mean errors by key, and every run."""
+    """Verdicts of these rows; for programs the means by key, and every run."""
     outcomes = [Outcome(row, runs) for row in rows]
-    summary = {outcome.row.key: outcome.mean for outcome in outcomes if outcome.errors}
+    summary = {key: figure for outcome in outcomes for key, figure in outcome.summary().items()}
     details = {outcome.row.key: runs[outcome.row.key] for outcome in outcomes if outcome.errors}
     return Table([outcome.line() for outcome in outcomes], summary, notes, {"runs": details})
 

@@ -24,18 +24,21 @@ class Figure:
     error : test error in percent
     mark : one of MARKS
     source : paper and table
+    ratio : how many times smaller than float32 its network is stored, if it says so
     """
 
     error: float
     mark: str
     source: str
+    ratio: float | None = None
 
     def __post_init__(self):
         if self.mark not in MARKS:
             raise ValueError(f"mark={self.mark!r} is unknown: use one of {', '.join(MARKS)}")
 
     def __str__(self) -> str:
-        return f"{self.error:.2f}" + ("" if self.mark == "verified" else f" ({self.mark})")
+        ratio = "" if self.ratio is None else f", {self.ratio:g}x"
+        return f"{self.error:.2f}{ratio}" + ("" if self.mark == "verified" else f" ({self.mark})")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Row:
 
     Parameters
     ----------
-    key : "method/network/budget", "method/network/density", or either with "/variant" behind it
+    key : "method/network/budget", "method/network/density", or either with "/variant" behind it; "method/network" is
+        enough where the bytes of the file are reported
     paper : None where the figure could not be read
     recipe : None for a figure that is quoted only; `reason` says why
     accept : the mean error to reach, in percent
@@ -83,6 +87,8 @@ class Row:
     seeds : runs, with seeds 0, 1, ...
     reason : for not running it, or for the gap that remains
     deviation : from the paper's procedure, beyond what the method's file says
+    accept_bytes : the mean length of the written files to reach
+    weighed : whether the bytes of the files are reported beside the error; where they are asked for, they are
     """
 
     key: str
@@ -93,11 +99,14 @@ class Row:
     seeds: int = 5
     reason: str = ""
     deviation: str = ""
+    accept_bytes: int | None = None
+    weighed: bool = False
     network: str = field(init=False)
 
     def __post_init__(self):
+        object.__setattr__(self, "weighed", self.weighed or self.accept_bytes is not None)
         parts = self.key.split("/")
-        if len(parts) < 3 or not all(parts):
+        if len(parts) < 3 - self.weighed or not all(parts):
             raise ValueError(f"key={self.key!r} must read method/network/budget or method/network/density")
         if self.recipe is None and not self.reason:
             raise ValueError(f"row {self.key} has no recipe: give the reason for not running it")

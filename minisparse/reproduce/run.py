@@ -15,6 +15,7 @@ import numpy as np
 from minisparse import models
 from minisparse.bench.machine import describe
 from minisparse.bench.peers import Peers
+from minisparse.compressed import CompressedModel, compress
 from minisparse.data import DATASETS, Dataset, Split, load
 from minisparse.fileformat import write_atomically
 from minisparse.reproduce.rows import Recipe, Row
@@ -54,7 +55,9 @@ def perform(work: Work) -> dict[str, Any]:
 
     Returns
     -------
-    seed, test_error, validation_error (percent), kept, size, minutes (of all calls), and the machine
+    seed, test_error, validation_error (percent), distances (|w - w(0)| after each epoch), kept, size, file_bytes (of
+    model.msp in the run's folder, which is what the test split is read with), ratio (float32's bytes over these),
+    minutes (of all calls), and the machine
 
     Raises
     ------
@@ -74,12 +77,17 @@ def perform(work: Work) -> dict[str, Any]:
         run = fit(model, data, method, replace(recipe.training, seed=work.seed), work.path, True, work.progress)
     finally:
         seconds = clock.stop()
+    compress(model).save(work.path / "model.msp")
+    file = CompressedModel.load(work.path / "model.msp")
     found = {
         "seed": work.seed,
-        "test_error": round(evaluate(model, data.test).error, 4),
+        "test_error": round(evaluate(file.model(), data.test).error, 4),
         "validation_error": round(run.rows[-1]["validation_error"], 4),
+        "distances": [float(f"{row['distance']:.6g}") for row in run.rows],
         "kept": model.kept,
         "size": model.size,
+        "file_bytes": file.file_bytes,
+        "ratio": round(file.summary()["ratio"], 2),
         "minutes": round(seconds / 60, 2),
         "machine": machine(),
     }

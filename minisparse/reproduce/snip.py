@@ -1,6 +1,10 @@
 """The rows of SNIP: N. Lee, T. Ajanthan, P. Torr, 2019, arXiv 1810.02340; with those it quotes, and its neighbours.
 
 Densities are of the weights; biases are stored beside them.
+
+How the settings were chosen: by validation errors of lenet-300-100 at density 0.02, seed 0, where 0.2 points are noise.
+Shifted images and weight decay 1e-4 gave 2.58 % in 60 epochs, 2.34 in 150; batches of 50 2.56 (100 epochs); no weight
+decay and 1,000 samples to score 2.64 (150 epochs); no shifts and weight decay 5e-4, as in the paper, 2.96 (150 epochs).
 """
 
 from dataclasses import replace
@@ -13,7 +17,7 @@ TABLE_3, FIGURE_3 = "arXiv 1810.02340, table 3", "arXiv 1810.02340, figure 3"
 GRASP = "arXiv 2002.07376"
 HAN = "arXiv 1506.02626, table 1"
 
-FC = TrainSettings(epochs=60, batch=100, lr=0.1, schedule="cosine", momentum=0.9, weight_decay=1e-4, shift=1)
+FC = TrainSettings(epochs=120, batch=100, lr=0.1, schedule="cosine", momentum=0.9, weight_decay=1e-4, shift=1)
 CONV = replace(FC, epochs=12, lr=0.02, warmup=0.1)
 TRAINING = {"lenet-300-100": FC, "lenet-5-caffe": CONV}
 """How the sparse networks of MNIST are trained, whatever chose their masks."""

@@ -1,0 +1,26 @@
+"""Colours of every figure: Okabe and Ito's, which colour-blind readers can tell apart; one a method throughout."""
+
+PALETTE = BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, YELLOW = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442"),
+)
+GREY = "#8a8a8a"
+MARKERS = "osD^vPX*"
+METHODS = {
+    "dense": BLACK,
+    "dropback": BLUE,
+    "snip": ORANGE,
+    "espn": GREEN,
+    "espn-rewind": GREEN,
+    "magnitude": RED,
+    "prune-retrain": RED,
+    "lottery": PINK,
+    "force": SKY,
+    "iterative-snip": SKY,
+    "grasp": YELLOW,
+    "random": GREY,
+    "magnitude-init": GREY,
+    "soft-weight-sharing": PINK,
+    "quantised-sparse": SKY,
+    "deep-compression": RED,
+}
+"""By the name of a method."""

@@ -1,0 +1,94 @@
+"""Figures of committed results, drawn beside docs/REPRODUCTIONS.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from minisparse.palette import MARKERS, METHODS, PALETTE
+from minisparse.reproduce.report import Outcome, Runs
+from minisparse.reproduce.rows import Row
+
+NETWORKS = ("lenet-300-100", "lenet-5-caffe")
+DIFFUSION = {
+    "dense/lenet-300-100/266610": "dense, 266,610 values",
+    "dropback/lenet-300-100/50000": "DropBack, 50,000",
+    "dropback/lenet-300-100/20000": "DropBack, 20,000",
+}
+"""Rows that are trained alike -> their labels; the others are compared with the first."""
+
+
+def draw(rows: tuple[Row, ...], runs: Runs, folder: Path) -> None:
+    """Write every figure whose rows have run into `folder`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    for name, drawing in (("diffusion", _diffusion), ("bytes", _bytes)):
+        figure = drawing(plt, rows, runs)
+        if figure:
+            # no date and no version: equal figures are equal bytes
+            figure.savefig(folder / f"{name}.png", dpi=120, metadata={"Software": None})
+            plt.close(figure)
+
+
+def _diffusion(plt, rows: tuple[Row, ...], runs: Runs):
+    """|w - w(0)| over the epochs, and its ratio to the dense network's; mean and range over seeds."""
+    found = {key: _distances(runs.get(key, [])) for key in DIFFUSION}
+    dense, *others = DIFFUSION
+    if any(distances.size == 0 for distances in found.values()):
+        return None
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
+    for i, (key, label) in enumerate(DIFFUSION.items()):
+        _band(left, found[key], PALETTE[i], MARKERS[i], label)
+    seeds = min(len(distances) for distances in found.values())
+    for i, key in enumerate(others, 1):
+        _band(right, found[key][:seeds] / found[dense][:seeds], PALETTE[i], MARKERS[i], DIFFUSION[key])
+    right.axhspan(0.97, 1.03, color="grey", alpha=0.15, linewidth=0, label="within 3 %")
+    left.set(xscale="log", yscale="log", ylabel="|w - w(0)|", title="Weight diffusion, lenet-300-100 on MNIST")
+    right.set(xscale="log", ylabel="|w - w(0)|, over the dense network's", title="The same, seed by seed")
+    for axes in (left, right):
+        axes.set_xlabel("epochs")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.legend(fontsize=8)
+    return figure
+
+
+def _distances(ran: list[dict]) -> np.ndarray:
+    """(seeds, epochs)"""
+    return np.array([run["distances"] for run in ran if "distances" in run])
+
+
+def _band(axes, lines: np.ndarray, colour: str, marker: str, label: str) -> None:
+    epochs = np.arange(1, lines.shape[1] + 1)
+    axes.plot(epochs, lines.mean(axis=0), marker + "-", color=colour, markersize=4, label=label)
+    axes.fill_between(epochs, lines.min(axis=0), lines.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+
+
+def _bytes(plt, rows: tuple[Row, ...], runs: Runs):
+    """Test error against the bytes of the file, a panel a network; papers' figures hollow."""
+    figure, panels = plt.subplots(1, len(NETWORKS), figsize=(11, 4.6), layout="constrained")
+    for axes, network in zip(panels, NETWORKS, strict=True):
+        outcomes = [Outcome(row, runs) for row in rows if row.network == network]
+        points: dict[str, list[tuple[float, float]]] = {}
+        for outcome in outcomes:
+            size = outcome.measured_bytes
+            if size is not None:
+                points.setdefault(outcome.row.key.partition("/")[0], []).append((size / 1024, outcome.mean))
+        if not points:
+            plt.close(figure)
+            return None
+        for i, (method, places) in enumerate(points.items()):
+            kib, error = zip(*sorted(places), strict=True)
+            colour = METHODS.get(method.replace("_", "-"), "grey")
+            axes.plot(kib, error, MARKERS[i % len(MARKERS)], color=colour, markersize=6, label=method)
+        axes.set(xscale="log", yscale="log", xlabel="size of the file (KiB)", title=f"{network} on MNIST, measured")
+        axes.set_ylabel("test error (%), mean over seeds")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
+        axes.tick_params(which="both", labelsize=7)
+        axes.legend(fontsize=7, ncols=2)
+    return figure
