@@ -28,9 +28,9 @@ class Optimizer:
     def step(self, parameters: Mapping[str, Parameter], lr: float) -> None:
         """One step of every parameter."""
         for name, p in parameters.items():
-            at_rest = not self.weight_decay or p.store.rest.is_zero
-            rest = None if at_rest else p.store.rest_values()
-            self.update(name, p.store.values, p.store.grad, lr, self.weight_decay, rest)
+            decay = 0.0 if p.role == "step" else self.weight_decay
+            rest = None if not decay or p.store.rest.is_zero else p.store.rest_values()
+            self.update(name, p.store.values, p.store.grad, lr, decay, rest)
 
     def update(
         self, name: str, w: np.ndarray, g: np.ndarray, lr: float, decay: float = 0.0, rest: np.ndarray | None = None

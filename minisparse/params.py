@@ -15,7 +15,7 @@ import numpy as np
 from minisparse._core import rng as kernel
 from minisparse.stores import DenseStore, RegeneratedStore, SparseStore, Store
 
-ROLES = ("weight", "bias", "gain")
+ROLES = ("weight", "bias", "gain", "step")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Parameter:
     Attributes
     ----------
     name : path in the model, such as "fc1.weight"
-    role : "weight", "bias" or "gain" (the scale of a normalisation)
+    role : "weight", "bias", "gain" (the scale of a normalisation), or "step" (of a quantiser; never decayed)
     init : Init of the values at the start of training
     dtype : of the values as they are made, float32 or float64
     store : DenseStore, SparseStore or RegeneratedStore, an operator to layers; made when it is first asked for

@@ -89,6 +89,7 @@ class Run:
         s = self.settings
         if s.store == "regenerated" and not self.method.regenerates:
             raise ValueError(f"store=regenerated is not for {self.method.name}, which moves all weights: leave it out")
+        self.method.rewrite(self.model)
         self.renew_optimizer()
         self.batches = Batches(self.data.train, s.batch, s.seed, s.augment, s.shift)
 

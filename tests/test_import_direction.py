@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "minisparse").rglob("*.py"), *(ROOT / "_core").glob("*.py*")])
 PYTHON = [path for path in SOURCES if path.suffix == ".py"]
 
-LOW = {"_core", "rng", "settings", "compact"}
+LOW = {"_core", "rng", "settings", "compact", "quantisers"}
 WEIGHTS = LOW | {"stores", "params"}
 NETWORKS = WEIGHTS | {"layers", "model", "models"}
 TRAINING = NETWORKS | {"loss", "optim", "schedules", "data"}
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "compact": set(),
     "fileformat": {"_core", "compact"},
     "rng": {"_core"},
+    "quantisers": {"_core"},
     "stores": {"_core", "stores"},
     "params": {"_core", "stores"},
     "layers": WEIGHTS | {"layers"},

@@ -6,6 +6,7 @@ from minisparse.layers.batchnorm import BatchNorm
 from minisparse.layers.concat import Concat
 from minisparse.layers.conv import Conv2d
 from minisparse.layers.dropout import Dropout
+from minisparse.layers.fake_quantise import FakeQuantise
 from minisparse.layers.flatten import Flatten
 from minisparse.layers.groupnorm import GroupNorm
 from minisparse.layers.linear import Linear
@@ -19,6 +20,7 @@ __all__ = [
     "Concat",
     "Conv2d",
     "Dropout",
+    "FakeQuantise",
     "Flatten",
     "GlobalAvgPool",
     "GroupNorm",

@@ -25,6 +25,8 @@ class Layer:
     """Base of all layers; a subclass is registered under its class name."""
 
     registry: ClassVar[dict[str, type[Layer]]] = {}
+    straight_through: ClassVar[bool] = False
+    """Whether backward is declared, rather than the derivative of forward, which may be a staircase."""
 
     def __init_subclass__(cls, **keywords):
         super().__init_subclass__(**keywords)

@@ -6,6 +6,7 @@ follows from the step number and the seed. So a checkpoint needs to know nothing
 
 The loop calls, in this order:
 
+    rewrite(model)                              when the run is made, also to resume it
     start(run)                                  once, before the first step (not after a resume)
     transform(p, w) -> (w', cache)              each step: the network runs on w' ...
     pullback(p, g, cache) -> g'                 ... and its gradient dL/dw' is carried back to w
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from minisparse.model import Model
 from minisparse.params import Parameter
 from minisparse.settings import from_config, to_config
 
@@ -44,6 +46,9 @@ class Method:
         super().__init_subclass__(**keywords)
         if "name" in vars(cls):
             Method.registry[cls.name] = cls
+
+    def rewrite(self, model: Model) -> None:
+        """Give the model the layers that the method needs, in place; a second call changes nothing."""
 
     def start(self, run: Run) -> None:
         """Check the settings against the model, set first masks and rest scales."""

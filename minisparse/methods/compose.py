@@ -31,6 +31,10 @@ class Compose(Method):
     def from_settings(cls, settings):
         return cls(*(Method.from_config(config) for config in settings["methods"]))
 
+    def rewrite(self, model):
+        for method in self.methods:
+            method.rewrite(model)
+
     def start(self, run):
         for method in self.methods:
             method.start(run)
