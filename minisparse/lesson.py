@@ -14,24 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from minisparse.bench.figures import PALETTE
+from minisparse.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
+from minisparse.palette import METHODS as COLOURS
 
-BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, YELLOW = PALETTE
-GREY = "#8a8a8a"
-COLOURS = {
-    "dense": BLACK,
-    "dropback": BLUE,
-    "snip": ORANGE,
-    "espn": GREEN,
-    "magnitude": RED,
-    "lottery": PINK,
-    "force": SKY,
-    "random": GREY,
-    "soft-sharing": PINK,
-    "quantised": SKY,
-    "deep-compression": YELLOW,
-}
-"""One colour a method, in every chapter."""
+__all__ = ["BLACK", "BLUE", "COLOURS", "GREEN", "GREY", "ORANGE", "PINK", "RED", "SKY"]
 STYLE = {
     "figure.dpi": 110,
     "font.size": 9.5,
