@@ -196,7 +196,8 @@ lesson.claim("Huffman over entropy, fc1's levels", mean_length / ideal, 1, 1.05)
 # ## One flipped bit
 #
 # Short codes have a price: lose your place in the bit string and everything after it is read wrongly. Or is it? We flip one bit of a coded stream and count how many symbols change, for every bit of it. Huffman
-# codes tend to fall back into step by themselves. But a wrong *gap* moves every later weight to another place.
+# codes tend to fall back into step by themselves, after a symbol or two (some rows below stay dark: in step again, but with one symbol more or less than there were). A wrong *gap* moves every later
+# weight to another place, always.
 
 # %% tags=["folded"]
 def damage(stream, most):
@@ -249,7 +250,7 @@ for axis, picture, title in zip(axes, (level_map, gap_map), ("Values: falls back
 axes[0].set_ylabel("which bit was flipped\n(160 of the stream)")
 lesson.figure(
     fig,
-    "Two damage maps; each row is one flipped bit, each column a weight behind it, dark where wrong. Left, values: only the first few columns are dark in most rows. Right, places: most rows are dark over their whole width.",
+    "Two damage maps; each row is one flipped bit, each column a weight behind it, dark where wrong. Left, values: in most rows only the first few columns are dark, about a third of the rows stay dark. Right, places: most rows are dark over their whole width.",
 )
 first_wrong = float(np.median(level_map.sum(axis=1)))
 print(f"values: {first_wrong:.0f} of the next {shown} wrong (median over bits); places: {np.median(gap_map.sum(axis=1)):.0f}")
@@ -310,7 +311,7 @@ lesson.claim("test error without fillers (%)", ms.evaluate(broken, test).error, 
 #
 # * **Sharing costs next to nothing down to 4 bits,** and regularises a little: sixteen values a layer are enough.
 # * **The tables count.** A paper's formula without them is off by a tenth on layers of this size.
-# * **Huffman heals.** A flipped bit spoils a handful of values. It is the *gaps* that make damage permanent.
+# * **Huffman heals, mostly.** The median flipped bit spoils two values. It is the *gaps* that make damage permanent.
 # * **Adaptive arithmetic codes need no tables at all** and win another few percent; that is what "best codec for each tensor" takes.
 
 # %% [markdown]
