@@ -9,6 +9,7 @@
     vgg16            14,724,042   (3, 32, 32)   13 convolutions with batch normalisation, then 10
     resnet-L            269,722   (3, 32, 32)   L = 20; 464,154 for 32; 853,018 for 56; any L = 6 n + 2
     wrn-L-K          36,479,194   (3, 32, 32)   L-K = 28-10; 10,961,370 for 16-8; 8,949,210 for 40-4; any L = 6 n + 4
+    gnresnet-L         as resnet-L              L = 20; group normalisation, 16 channels a group
     densenet-L-K      1,019,722   (3, 32, 32)   L-K = 40-12; 6,979,642 for 100-12; any L = 3 n + 4
 
 `width` multiplies the hidden widths (channels, or the growth rate), rounded, at least 1. A convolution in
@@ -19,6 +20,7 @@ start with He's scale (gain 2), those of the fully connected networks and of LeN
 import difflib
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import gcd
 
 from minisparse import layers as nn
 from minisparse.layers import Layer, Sequential
@@ -89,19 +91,26 @@ def vgg(name: str, dropout: bool, input_shape: Shape, classes: int, width: float
     return _model(name, stack, input_shape, seed)
 
 
-def resnet(depth: int, input_shape: Shape, classes: int, width: float = 1.0, seed: int = 0) -> Model:
+def grouped(channels: int) -> nn.GroupNorm:
+    """Groups of 16 channels, or of the largest common divisor with 16; as Lym et al. (2019), arXiv 1810.00307."""
+    return nn.GroupNorm(channels // gcd(channels, 16), channels)
+
+
+def resnet(
+    depth: int, input_shape: Shape, classes: int, width: float = 1.0, seed: int = 0, family="resnet", norm=nn.BatchNorm
+) -> Model:
     """CIFAR ResNet: three stages of (depth - 2) / 6 blocks of 16, 32, 64 channels, parameter-free shortcuts.
 
     Source: He et al. (2015), arXiv 1512.03385, section 4.2, option A.
     """
-    name = f"resnet-{depth}"
+    name = f"{family}-{depth}"
     blocks, channels = _per_stage(name, depth, 2, 6), _scaled(16, width)
     stack = {"conv1": _conv3(_channels(name, input_shape), channels)}
-    stack |= {"norm1": nn.BatchNorm(channels), "relu1": nn.ReLU()}
+    stack |= {"norm1": norm(channels), "relu1": nn.ReLU()}
     for path, stage, stride in _stages(blocks):
         outputs = _scaled(16 * 2**stage, width)
-        body = {"conv1": _conv3(channels, outputs, stride), "norm1": nn.BatchNorm(outputs), "relu1": nn.ReLU()}
-        body |= {"conv2": _conv3(outputs, outputs), "norm2": nn.BatchNorm(outputs)}
+        body = {"conv1": _conv3(channels, outputs, stride), "norm1": norm(outputs), "relu1": nn.ReLU()}
+        body |= {"conv2": _conv3(outputs, outputs), "norm2": norm(outputs)}
         shortcut = nn.PaddedShortcut(outputs, stride) if stride > 1 else None
         stack[path] = Sequential({"sum": nn.Residual(Sequential(body), shortcut), "relu2": nn.ReLU()})
         channels = outputs
@@ -165,13 +174,14 @@ FIXED: dict[str, Callable[..., Model]] = {
 }
 FAMILIES: dict[str, tuple[Callable[..., Model], int]] = {
     "resnet": (resnet, 1),
+    "gnresnet": (partial(resnet, family="gnresnet", norm=grouped), 1),
     "wrn": (wrn, 2),
     "densenet": (densenet, 2),
 }
 """Name -> (function, how many numbers follow the name)."""
 NAMES = (
     *FIXED,
-    *("resnet-20", "resnet-32", "resnet-56"),
+    *("resnet-20", "resnet-32", "resnet-56", "gnresnet-20"),
     *("wrn-16-8", "wrn-28-10", "wrn-40-4"),
     *("densenet-40-12", "densenet-100-12"),
 )

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from minisparse import schedules
+from minisparse import schedules, serial
 from minisparse.data import Batches, Dataset
 from minisparse.methods.base import Method
 from minisparse.model import Model
 from minisparse.optim import SGD, Adam, Optimizer
+from minisparse.serial import Group
 from minisparse.settings import check, setting
 from minisparse.stores import DenseStore, SparseStore
 
@@ -37,6 +38,7 @@ class TrainSettings:
     augment: bool = setting(False, "random crops and flips")
     shift: int = setting(0, "without --augment, pixels by which images are moved at random, at most")
     store: str = setting("auto", "weights: sparse once a mask is thin and fixed, dense, or regenerated", STORES)
+    buffer: int = setting(0, "bytes for activations: groups of layers run sub-batches that fit; 0 runs whole batches")
     seed: int = setting(0, "of initial values, batches and every other random choice")
 
     def __post_init__(self):
@@ -49,6 +51,7 @@ class TrainSettings:
         check(0 <= self.smoothing < 1, "smoothing", self.smoothing, "must lie in [0, 1)")
         check(self.shift >= 0, "shift", self.shift, "must be >= 0")
         check(self.store in STORES, "store", self.store, f"is none of {[*STORES]}")
+        check(self.buffer >= 0, "buffer", self.buffer, "must be >= 0")
         check(0 <= self.seed < 2**63, "seed", self.seed, "must lie in [0, 2^63)")
 
     def make_optimizer(self) -> Optimizer:
@@ -71,6 +74,7 @@ class Run:
     loss_sum : of the losses since the epoch began
     rows : the log, one dictionary an epoch
     lr : learning rate of the last step
+    groups : of layers, with the sub-batch that each runs
     """
 
     model: Model
@@ -79,6 +83,7 @@ class Run:
     settings: TrainSettings
     optimizer: Optimizer = field(init=False)
     batches: Batches = field(init=False)
+    groups: list[Group] = field(init=False)
     step: int = 0
     loss_sum: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -90,6 +95,7 @@ class Run:
         if s.store == "regenerated" and not self.method.regenerates:
             raise ValueError(f"store=regenerated is not for {self.method.name}, which moves all weights: leave it out")
         self.method.rewrite(self.model)
+        self.groups = serial.fitting(self.model, s.batch, s.buffer)
         self.renew_optimizer()
         self.batches = Batches(self.data.train, s.batch, s.seed, s.augment, s.shift)
 

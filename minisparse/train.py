@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from minisparse import checkpoint
+from minisparse import checkpoint, serial
 from minisparse.data import Dataset, Split
 from minisparse.loss import softmax_cross_entropy
 from minisparse.methods import Method
@@ -96,9 +96,8 @@ def train_step(run: Run) -> float:
     model.zero_grad()
     latent = _transform(run)
     with np.errstate(over="ignore", invalid="ignore"):
-        logits, caches = model.forward(x.astype(model.dtype, copy=False), training=True)
-        loss, dlogits = softmax_cross_entropy(logits, labels, run.settings.smoothing)
-        model.accumulate(dlogits, caches)
+        # forward, loss, backward: of the whole batch, or group by group of layers in sub-batches
+        loss = serial.backpropagate(run.groups, x.astype(model.dtype, copy=False), labels, run.settings.smoothing)
 
     for name, p in parameters.items():
         p.store.values, cache = latent[name]

@@ -15,7 +15,7 @@ WEIGHTS = LOW | {"stores", "params"}
 NETWORKS = WEIGHTS | {"layers", "model", "models"}
 TRAINING = NETWORKS | {"loss", "optim", "schedules", "data"}
 FILES = WEIGHTS | {"layers", "model", "codecs", "fileformat", "ledger", "compressed"}
-LIBRARY = TRAINING | FILES | {"exchange", "methods", "cost", "run", "train", "checkpoint", "gradcheck"}
+LIBRARY = TRAINING | FILES | {"exchange", "methods", "cost", "serial", "run", "train", "checkpoint", "gradcheck"}
 MAY_IMPORT = {
     "_core": {"_core"},
     "report": set(),
@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "exchange": FILES,
     "cost": FILES | {"cost"},
     "gradcheck": NETWORKS | {"loss"},
-    "run": TRAINING | {"methods"},
+    "serial": NETWORKS | {"loss", "cost"},
+    "run": TRAINING | {"methods", "serial"},
     "checkpoint": FILES | {"settings", "run"},
     "train": LIBRARY,
     "testing": LIBRARY | {"testing"},

@@ -9,7 +9,11 @@ Source: M. Horowitz, "Computing's energy problem", ISSCC 2014, as quoted by S. H
 (arXiv 1506.02626, Fig. 1) and S. Han et al., EIE, ISCA 2016 (arXiv 1602.01528, Table I).
 """
 
+from __future__ import annotations
+
+import json
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 HAN = "Han et al. 2015, Fig. 1"
 BOTH = "Han et al. 2015, Fig. 1; EIE 2016, Table I"
@@ -85,7 +89,33 @@ class EnergyTable:
             + count.float_multiplies * self.float_multiply_pj
         )
 
-    def scaled(self, factor: float) -> "EnergyTable":
+    @classmethod
+    def load(cls, path: str | Path) -> EnergyTable:
+        """A table from a JSON file: {"dram_pj": 150, "regeneration": {"int_adds": 6}}; what is left out is 45 nm.
+
+        Raises
+        ------
+        ValueError : no JSON object, an unknown entry, or one that is no number >= 0.
+        """
+        try:
+            entries = json.loads(Path(path).read_text(encoding="utf-8"))
+            known = {f.name for f in fields(cls) if f.metadata}
+            operations = _numbers(entries.pop("regeneration", vars(HASH)), set(vars(HASH)))
+            return cls(**_numbers(entries, known), regeneration=Operations(**operations))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no energy table: {error}") from error
+
+    def energy(self, dram_bytes: float, sram_bytes: float, macs: float, regenerations: float) -> dict[str, float]:
+        """Eq. 1 in microjoules: dram_uj, sram_uj, mac_uj, regeneration_uj and energy_uj, their sum."""
+        parts = {
+            "dram_uj": 1e-6 * dram_bytes * self.dram_pj_per_byte,
+            "sram_uj": 1e-6 * sram_bytes * self.sram_pj_per_byte,
+            "mac_uj": 1e-6 * macs * self.mac_pj,
+            "regeneration_uj": 1e-6 * regenerations * self.regeneration_pj,
+        }
+        return {**parts, "energy_uj": sum(parts.values())}
+
+    def scaled(self, factor: float) -> EnergyTable:
         """Every entry times `factor`."""
         return replace(self, **{f.name: factor * getattr(self, f.name) for f in fields(self) if f.metadata})
 
@@ -96,3 +126,13 @@ class EnergyTable:
             for f in fields(self)
             if f.metadata
         ]
+
+
+def _numbers(entries: dict, known: set[str]) -> dict:
+    """The same entries; ValueError for one that is unknown, or no number >= 0."""
+    for name, value in entries.items():
+        if name not in known:
+            raise ValueError(f"{name!r} is none of {', '.join(sorted(known))}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise ValueError(f"{name}={value!r} must be a number, at least 0")
+    return entries
