@@ -9,8 +9,8 @@
 # %% [markdown]
 # ## The question
 #
-# A **weight** stored in $b$ **bits** can take $2^b$ values. With $b = 2$ a file is sixteen times smaller than with 32-bit floats before anything else is done. Rounding a trained network's weights works down to five or
-# six bits, then breaks. To go lower, training must *know* about the rounding. But rounding is a staircase: flat nearly everywhere, and its derivative is zero. Gradient descent on a staircase does not move.
+# A **weight** stored in $b$ **bits** can take $2^b$ values. With $b = 2$ a file is sixteen times smaller than with 32-bit floats before anything else is done. Rounding a trained network's weights works down to four or
+# five bits, then breaks. To go lower, training must *know* about the rounding. But rounding is a staircase: flat nearly everywhere, and its derivative is zero. Gradient descent on a staircase does not move.
 #
 # ## The trick
 #
@@ -90,7 +90,7 @@ lesson.figure(
 # 64-100-100-10 on the bundled digits, five seeds. Three ways: round the trained network (no retraining), train through the rounding over the range of the weights (*uniform*), and train the step as well (*LSQ*).
 
 # %%
-SEEDS, BITS = range(5), (6, 4, 3, 2, 1)
+SEEDS, BITS = range(5), (5, 4, 3, 2, 1)
 SETTINGS = {"epochs": 30, "batch": 50, "lr": 0.1, "momentum": 0.9}
 
 
@@ -132,14 +132,14 @@ axes.invert_xaxis()
 axes.legend()
 lesson.figure(
     fig,
-    "Test error against bits a weight, from six down to one, with five-seed bands. Rounding afterwards follows the dense line down to four bits and then rises steeply to tens of percent. Both trained ways stay "
+    "Test error against bits a weight, from five down to one, with five-seed bands. Rounding afterwards follows the dense line down to four bits and then rises steeply to tens of percent. Both trained ways stay "
     "near two to three percent down to two bits.",
 )
 
 # %%
 at = {bits: i for i, bits in enumerate(BITS)}
 mean = {name: many.mean(axis=0) for name, many in found.items()}
-lesson.claim("rounded afterwards, 6 bits: points above 32", mean["rounded afterwards"][at[6]] - base, -0.5, 0.7)
+lesson.claim("rounded afterwards, 5 bits: points above 32", mean["rounded afterwards"][at[5]] - base, -0.5, 0.7)
 lesson.claim("rounded afterwards, 2 bits (%)", mean["rounded afterwards"][at[2]], 20, 95)
 lesson.claim("LSQ, 2 bits: points above 32", mean["LSQ"][at[2]] - base, -0.4, 1.8)
 lesson.claim("LSQ, 3 bits: points above 32", mean["LSQ"][at[3]] - base, -0.5, 1.2)
@@ -199,11 +199,12 @@ ways = {
     "32 bits, all weights": (Method(), lesson.COLOURS["dense"], "o"),
     "LSQ, 2 bits, all weights": (LSQ(bits=2, begin=0.3), lesson.ORANGE, "s"),
     "10 % of the weights, 32 bits": (ms.Magnitude(density=0.1), lesson.COLOURS["magnitude"], "D"),
+    "10 %, 7 magnitudes": (QuantisedSparse(density=0.1, levels=7), lesson.BLUE, "v"),
     "10 %, 3 magnitudes": (QuantisedSparse(density=0.1, levels=3), lesson.SKY, "^"),
-    "10 %, 1 magnitude": (QuantisedSparse(density=0.1, levels=1), lesson.BLUE, "v"),
     "5 %, 3 magnitudes": (QuantisedSparse(density=0.05, levels=3), lesson.GREEN, "P"),
 }
-joint = {name: np.array([sparse_run(method, seed) for seed in SEEDS]) for name, (method, *_) in ways.items()}
+RATES = {QuantisedSparse: 0.02}  # the joint way diverges at the 0.1 of the others
+joint = {name: np.array([sparse_run(method, seed, lr=RATES.get(type(method), 0.1)) for seed in SEEDS]) for name, (method, *_) in ways.items()}
 lesson.table([{"way": n, "test error (%)": r[:, 0].mean(), "least": r[:, 0].min(), "largest": r[:, 0].max(), "file (bytes)": round(r[:, 1].mean())} for n, r in joint.items()])
 
 # %% tags=["headline"]

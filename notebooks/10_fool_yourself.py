@@ -120,7 +120,7 @@ honest = {"the file, eq. 1", "done: 4 bits, the file"}
 colours = [lesson.BLUE if name in honest else lesson.ORANGE for name, _ in ordered]
 bars = axes.barh([name for name, _ in ordered], [r for _, r in ordered], color=colours)
 axes.bar_label(bars, [f"{r:.1f}x" for _, r in ordered], padding=4)
-axes.set(xlabel="how many times smaller", title="One network. Blue: bytes that were written and decoded. Orange: other ways to count")
+axes.set(xlabel="how many times smaller", title="Blue: bytes written and decoded. Orange: other ways to count")
 axes.set_xlim(0, max(ratios.values()) * 1.12)
 axes.grid(axis="y", visible=False)
 lesson.figure(

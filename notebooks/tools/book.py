@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from notebooks.tools import chapters
 from notebooks.tools.markup import highlighted, markup
 
 HERE = Path(__file__).parent
+LINK = re.compile(r'href="(\d\d_\w+)\.ipynb"')
+"""To another chapter."""
 PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -88,7 +91,7 @@ def _figures(notebook: NotebookNode, folder: Path, name: str) -> dict[str, list[
 
 def _cell(cell: NotebookNode, figures: dict[str, list[str]]) -> str:
     if cell.cell_type == "markdown":
-        return markup(cell.source)
+        return LINK.sub(r'href="\1.html"', markup(cell.source))
     code = highlighted(cell.source, "python")
     if chapters.tagged(cell, "folded"):
         code = f"<details><summary>code</summary>{code}</details>"
