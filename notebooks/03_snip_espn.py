@@ -257,7 +257,7 @@ lesson.table(
 fig, axes = lesson.panels(height=3.9)
 looks = {
     "random": (lesson.COLOURS["random"], "v"),
-    "magnitude at start": ("#4d4d4d", "D"),
+    "magnitude at start": (lesson.COLOURS["magnitude"], "D"),
     "snip, shuffled": ("#a86f00", "x"),
     "snip, redrawn": ("#f3c66b", "s"),
     "snip": (lesson.COLOURS["snip"], "o"),
