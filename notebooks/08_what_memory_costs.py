@@ -15,8 +15,8 @@
 import numpy as np
 
 import minisparse as ms
-from minisparse import lesson, rng
-from minisparse.cost import EnergyTable, inference, training
+from minisparse import lesson
+from minisparse.cost import EnergyTable, training
 from minisparse.cost.imagenet import resnet
 from minisparse.cost.mbs import Serialisation
 from minisparse.cost.traffic import total
