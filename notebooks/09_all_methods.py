@@ -125,7 +125,7 @@ for name, runs in raced.items():
     size, error = means[name]
     axes.plot(runs[:, 0], runs[:, 1], ".", color=colour, alpha=0.35)
     axes.plot(size, error, markers[method], color=colour, markerfacecolor=filled, markersize=8, label=name)
-ordered = sorted((means[name] for name in best))
+ordered = sorted(means[name] for name in best)
 axes.plot(*zip(*ordered, strict=True), color=lesson.GREY, linewidth=1, linestyle="--", zorder=0, label="Pareto front")
 axes.set(xscale="log", yscale="log", xlabel="bytes of the file (measured)", ylabel="test error (%)", title="Dots: five seeds; large: their mean, open at 5 %. Best is bottom left.")
 axes.set_yticks([2, 3, 5, 10, 20, 40], ["2", "3", "5", "10", "20", "40"])
