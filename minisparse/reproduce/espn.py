@@ -2,6 +2,11 @@
 
 The paper's accuracy tables could not be read, so none of its figures is quoted. Its abstract claims better accuracy at
 high sparsity than several other methods: what we ask is to be below SNIP.
+
+On lenet-5-caffe the search runs with Adam, where the authors take SGD: without a nonlinearity behind its convolutions,
+and in so few steps, SGD at rates of 0.01 to 0.05 ended in NaN while masks shrank, or took too many connections at once.
+Validation errors at density 0.01, seed 0: rate 1e-3 and 20 epochs 0.98 % with alpha 1e-4, 1.48 with 1e-3; rate 2e-3 and
+24 epochs 0.58 with alpha 1e-4.
 """
 
 from dataclasses import replace
@@ -11,12 +16,16 @@ from minisparse.reproduce.snip import CONV, FC
 
 TRAINING = {
     "lenet-300-100": replace(FC, batch=256, lr=0.05),
-    "lenet-5-caffe": replace(CONV, epochs=20, batch=256, warmup=0.0),
+    "lenet-5-caffe": replace(CONV, epochs=30, batch=128, lr=2e-3, optimizer="adam", warmup=0.0, weight_decay=0.0),
+}
+SEARCH = {
+    "lenet-300-100": {},
+    "lenet-5-caffe": {"begin": 0.1, "end": 0.6, "tune": 1.0, "alpha": 1e-4},
 }
 
 
 def espn(method: str, network: str, density: float) -> Recipe:
-    return Recipe({"name": method, "density": density}, TRAINING[network], standardised=True)
+    return Recipe({"name": method, "density": density, **SEARCH[network]}, TRAINING[network], standardised=True)
 
 
 def _finetune(network: str, density: float, accept: float | None, below_snip: bool) -> Row:

@@ -12,11 +12,11 @@ from minisparse.reproduce.rows import Row
 
 NETWORKS = ("lenet-300-100", "lenet-5-caffe")
 DIFFUSION = {
-    "dense/lenet-300-100/266610": "dense, 266,610 values",
-    "dropback/lenet-300-100/50000": "DropBack, 50,000",
-    "dropback/lenet-300-100/20000": "DropBack, 20,000",
+    "dense/lenet-300-100/266610/plain": "dense, 266,610 values",
+    "dropback/lenet-300-100/50000/plain": "DropBack, 50,000",
+    "dropback/lenet-300-100/20000/plain": "DropBack, 20,000",
 }
-"""Rows that are trained alike -> their labels; the others are compared with the first."""
+"""Rows that are trained alike, as in the paper -> their labels; the others are compared with the first."""
 
 
 def draw(rows: tuple[Row, ...], runs: Runs, folder: Path) -> None:
