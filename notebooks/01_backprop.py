@@ -129,7 +129,7 @@ lesson.show(loss.softmax_cross_entropy)
 # One sign error anywhere, and training still *sort of* works: that is the danger. So every gradient must be checked. For a random direction $v$ of
 # the weights, $u$ of the inputs, and a random $dy$, both sides of
 #
-# $$\Big\langle dy,\; \tfrac{d}{d\epsilon} f(x + \epsilon u,\, w + \epsilon v)\Big\rangle = \langle dx, u\rangle + \langle dw, v\rangle \tag{6}$$
+# $$\left\langle dy,\; \tfrac{d}{d\epsilon} f(x + \epsilon u,\, w + \epsilon v)\right\rangle = \langle dx, u\rangle + \langle dw, v\rangle \tag{6}$$
 #
 # must agree. Two forward passes check *all* weights at once: a wrong entry anywhere upsets the sum. The derivative on the left can be a central difference,
 # $(f(\epsilon) - f(-\epsilon)) / 2\epsilon$, or a *complex step*, $\mathrm{Im}\, f(i\epsilon)/\epsilon$, which subtracts nothing and so loses nothing.

@@ -90,9 +90,9 @@ assert huffman.encode(facade, lengths).tobytes().hex() == "74eb80"
 lesson.show(huffman_ref._code_words, gaps_ref.to_symbols)
 
 # %% [markdown]
-# **The bits, exactly.** Let $f$ be the number of fillers. A layer takes, after each stage,
+# **The bits, exactly.** Let $f$ be the number of fillers. A layer takes, after each stage (codes: the Huffman codes of levels and gaps),
 #
-# $$32\,n + B\,(n + f) \;\to\; (b + B)(n + f) + 32 \cdot 2^b \;\to\; \sum_{\text{both streams}} \text{code lengths} + 32\,k + \text{tables.} \tag{5}$$
+# $$32\,n + B\,(n + f) \;\to\; (b + B)(n + f) + 32 \cdot 2^b \;\to\; \text{codes} + 32\,k + \text{tables} \tag{5}$$
 
 # %% [markdown]
 # ## The experiment

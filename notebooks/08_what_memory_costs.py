@@ -134,7 +134,7 @@ lesson.claim("dense over pruned energy, batch 256", energy("dense", 256) / energ
 #
 # Why do activations leave the chip at all? Because a layer is run on the whole batch before the next begins, and the batch does not fit. So: run a *group* of layers on a **sub-batch** that fits, then on the next. With $I$ inputs and $O$ outputs of $A$ bytes each,
 #
-# $$\text{need} = \max_{\text{layers}} (I + O)\,A, \qquad n = \Big\lceil \frac{N}{\lfloor \text{buffer} / \text{need} \rfloor} \Big\rceil \;\text{ sub-batches} \tag{2}$$
+# $$\text{need} = \max_{\text{layers}} (I + O)\,A, \qquad n = \left\lceil \frac{N}{\left\lfloor \text{buffer} / \text{need} \right\rfloor} \right\rceil \;\text{ sub-batches} \tag{2}$$
 #
 # The price: the group's weights are read, and its gradient sums written and read back, $n$ times:
 #

@@ -141,6 +141,7 @@ def test_every_chapter_has_a_page_that_loads_nothing_from_elsewhere(pages):
         assert all(place.startswith("data:") or (page.parent / place).is_file() for place in reader.found)
         assert not reader.bare and not re.search(r"<script|@import|url\((?!data:)|src=.http", text)
         assert page.stem == "index" or reader.formulas
+        assert not re.search(r"<m[inot]\w*[^>]*>[^<]*\\", text), "TeX that the converter does not know"
         assert not re.search(r"\$[^$\n]*\\[a-z]+", re.sub(r"<pre>.*?</pre>|<code>.*?</code>", "", text, flags=re.S))
 
 
