@@ -24,7 +24,7 @@
 # | [07 when sparse is fast](07_when_sparse_is_fast.ipynb) | multiply only what is there | time |
 # | [08 what memory costs](08_what_memory_costs.ipynb) | count the words that cross the border of the chip | energy |
 #
-# [Chapter 01](01_backprop.ipynb) derives the gradients that all of them need, chapter 09 (in preparation) puts all methods into one table, and
+# [Chapter 01](01_backprop.ipynb) derives the gradients that all of them need, [chapter 09](09_all_methods.ipynb) puts all methods into one table, and
 # [chapter 10](10_fool_yourself.ipynb) is about the ways to get such tables wrong.
 
 # %%
