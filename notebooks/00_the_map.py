@@ -18,8 +18,8 @@
 # | --- | --- | --- |
 # | [02 DropBack](02_dropback.ipynb) | a weight that has hardly moved is made again from a seed | storage and movement, *while training* too |
 # | [03 SNIP, ESPN](03_snip_espn.ipynb) | remove connections before or during training | storage, movement, arithmetic |
-# | 04 soft weight sharing (in preparation) | pull weights towards a few common values | bits a weight |
-# | 05 quantisation (in preparation) | train with few levels | bits a weight |
+# | [04 soft weight sharing](04_soft_weight_sharing.ipynb) | pull weights towards a few common values | bits a weight |
+# | [05 quantisation](05_quantisation.ipynb) | train with few levels | bits a weight |
 # | [06 Deep Compression](06_deep_compression.ipynb) | prune, share, code | bytes of the file |
 # | [07 when sparse is fast](07_when_sparse_is_fast.ipynb) | multiply only what is there | time |
 # | [08 what memory costs](08_what_memory_costs.ipynb) | count the words that cross the border of the chip | energy |
