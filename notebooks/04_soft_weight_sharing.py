@@ -28,7 +28,7 @@
 #
 # Read it as springs: every weight is tied to every mean, the more strongly the more the mean is responsible for it, and the means are pulled in return. In the end each weight is set to the mean of its most likely component:
 #
-# $$w_i \leftarrow \mu_k, \qquad k = \arg\max_j \; \log \pi_j + \tfrac12 \log \beta_j - \tfrac12 \beta_j (w_i - \mu_j)^2 \tag{12}$$
+# $$w_i \leftarrow \mu_k, \qquad k = \text{argmax}_j \; \log \pi_j + \tfrac12 \log \beta_j - \tfrac12 \beta_j (w_i - \mu_j)^2 \tag{12}$$
 
 # %%
 import base64
@@ -152,7 +152,7 @@ axes.plot(before, end, ".", markersize=2, color=lesson.COLOURS["soft-weight-shar
 axes.plot([-1, 1], [-1, 1], color="black", linewidth=0.8, linestyle=":", label="unchanged")
 axes.set(xlabel="weight before the prior", ylabel="weight in the end", title="17,400 weights: where each came from, where it went", xlim=(-1.2, 1.2), ylim=(-1.3, 1.3))
 axes.legend()
-lesson.figure(fig, "Scatter of each weight in the end against its value before the prior: points lie on a few horizontal lines, most of them on the one at zero, the others near the diagonal.")
+lesson.figure(fig, "Scatter of each weight in the end against its value before the prior: points lie on a few horizontal lines, most of them on the one at zero, the others farther out than where they began.")
 
 # %% [markdown]
 # A player with everything inside, no script and no network: an animated picture.
@@ -182,7 +182,7 @@ display(HTML(f'<img alt="{alt}" src="data:image/gif;base64,{picture}">'))
 # %% [markdown]
 # ## Break it on purpose
 #
-# Give the component at zero no special share: $\pi_0$ starts like any other. And: set the weights to the means *at once*, before the components have narrowed (a run a tenth as long under the prior).
+# Give the component at zero no special share: $\pi_0$ starts like any other. And: set the weights to the means *at once*, before the components have narrowed (the prior rules for the last 3 % of the run only).
 
 # %%
 EVEN = SoftWeightSharing(**SETTINGS | {"zero_share": 1 / 17, "learn_share": True})

@@ -132,8 +132,8 @@ axes.invert_xaxis()
 axes.legend()
 lesson.figure(
     fig,
-    "Test error against bits a weight, from five down to one, with five-seed bands. Rounding afterwards follows the dense line down to four bits and then rises steeply to tens of percent. Both trained ways stay "
-    "near two to three percent down to two bits.",
+    "Test error against bits a weight, from five down to one, with five-seed bands. Rounding afterwards follows the dense line down to four bits and then rises steeply to tens of percent. LSQ stays flat; uniform fails at two bits; at one bit all are "
+    "lower again.",
 )
 
 # %%
@@ -289,6 +289,7 @@ lesson.claim("no latent weights: points lost", broken["no latent weights, 3 bits
 # ## What surprised us
 #
 # * **A derivative of nothing trains a network.** Eq. 2 is wrong at every point and right on average.
+# * **Two bits can be worse than one.** Over the range of the weights, two bits are minus the largest, zero and the largest: nearly every weight rounds to zero, and the uniform network dies. Its one-bit form takes the mean for its step, and lives.
 # * **Most of the loss comes from one wide step.** Rounding afterwards fails because one large weight sets the range. Learning $s$ lets LSQ give that one up.
 # * **Zeros and levels multiply.** Ten times fewer weights and ten times fewer bits a weight do make a file that is more than twenty times smaller, with tables, places and header counted.
 
