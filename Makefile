@@ -18,17 +18,17 @@ SANITIZED := build/sanitize
 SANITIZER := LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc
 KERNEL_TESTS := tests/contracts tests/test_codecs.py tests/test_golden.py $(wildcard $(patsubst _core/%.pyx,tests/test_%.py,$(wildcard _core/*.pyx)))
 
-.PHONY: help install demo test lint deep sanitize peers clean
+.PHONY: help install demo test lint notebooks book deep sanitize peers clean
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(BUILT)  ## the package with its tests' tools, into .venv
 
 $(BUILT): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	rm -f .venv/.built-*
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[test]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[test,notebooks]"
 	touch $@
 
 demo: install  ## train on a weight budget, compress, read back: a minute or so
@@ -39,6 +39,12 @@ test: lint  ## lint and all tests but the long ones
 
 lint: install  ## ruff
 	$(BIN)/ruff check .
+
+notebooks: install  ## run all chapters from clean kernels, offline, and write their outputs
+	$(BIN)/python -m notebooks.tools.run $(ARGS)
+
+book: install  ## the chapters as a static site, build/book/index.html
+	$(BIN)/python -m notebooks.tools.book
 
 deep: install  ## all tests, the long ones too, with many more random cases
 	$(PYTEST) -m "deep or not deep" --hypothesis-profile deep

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "cli": LIBRARY | {"cli", "report", "palette", "", "reproduce", "bench"},
     "reproduce": LIBRARY | {"report", "palette", "reproduce", "bench"},
     "bench": LIBRARY | {"palette", "bench", ""},
+    "lesson": {"palette", "report", "reproduce"},
 }
 """Part -> the parts it may import; "" is the package itself, for its version."""
 
