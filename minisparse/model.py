@@ -34,7 +34,7 @@ class Model:
     def __post_init__(self):
         self.input_shape = tuple(self.input_shape)
         self.output_shape = self.net.output_shape(self.input_shape)
-        self._parameters = dict(self.net.named_parameters())
+        self.refresh()
         for name, parameter in self.parameters.items():
             parameter.name = name
             parameter.initialise(rng.key(self.seed, "init", name), self.dtype)
@@ -43,6 +43,10 @@ class Model:
             for name, array in layer.buffers.items():
                 if array.dtype.kind == "f":
                     layer.buffers[name] = array.astype(self.dtype)
+
+    def refresh(self) -> None:
+        """Look for the parameters again, after layers were put into the net."""
+        self._parameters = dict(self.net.named_parameters())
 
     @property
     def parameters(self) -> dict[str, Parameter]:

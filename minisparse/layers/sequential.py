@@ -67,6 +67,12 @@ class Sequential(Layer):
         trained = [not isinstance(p, Layer) or any(p.named_parameters()) for p in self._passes]
         return trained.index(True) if any(trained) else len(trained)
 
+    def replace(self, layers: dict[str, Layer]) -> None:
+        """Consist of these layers from now on; a model that holds this one must `refresh`."""
+        self.layers = layers
+        for name in ("_passes", "_first_trained"):
+            vars(self).pop(name, None)
+
     def child_shapes(self, shape):
         shapes = {}
         for name, layer in self.layers.items():

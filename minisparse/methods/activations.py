@@ -42,7 +42,7 @@ def _insert(layer: Layer, build: Callable[[bool], FakeQuantise], signed: bool, f
             stack[name + SUFFIX] = build(signed)
         stack[name] = child
         signed = signed if isinstance(child, FakeQuantise) else _insert(child, build, signed, first)
-    layer.layers = stack
+    layer.replace(stack)
     return signed
 
 

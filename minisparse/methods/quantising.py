@@ -103,6 +103,7 @@ class Quantising(Method):
     def rewrite(self, model):
         if self.activations:
             insert_quantisers(model.net, self.activations, self.follow)
+            model.refresh()
 
     def start(self, run):
         if round(self.begin * run.total_steps) == 0:
