@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minisparse.palette import MARKERS, METHODS, PALETTE
+from minisparse.palette import GREY, MARKERS, METHODS, PALETTE
 from minisparse.reproduce.report import Outcome, Runs
 from minisparse.reproduce.rows import Row
 
@@ -80,14 +80,16 @@ def _bytes(plt, rows: tuple[Row, ...], runs: Runs):
         if not points:
             plt.close(figure)
             return None
-        for i, (method, places) in enumerate(points.items()):
+        for method, places in points.items():
             kib, error = zip(*sorted(places), strict=True)
-            colour = METHODS.get(method.replace("_", "-"), "grey")
-            axes.plot(kib, error, MARKERS[i % len(MARKERS)], color=colour, markersize=6, label=method)
+            name, known = method.replace("_", "-"), list(METHODS)
+            marker = MARKERS[known.index(name) % len(MARKERS)] if name in METHODS else "."
+            axes.plot(kib, error, marker, color=METHODS.get(name, GREY), markersize=6, label=name)
         axes.set(xscale="log", yscale="log", xlabel="size of the file (KiB)", title=f"{network} on MNIST, measured")
         axes.set_ylabel("test error (%), mean over seeds")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(plt.matplotlib.ticker.LogLocator(subs=(1.5, 2, 3, 5, 7)))
             axis.set_minor_formatter("{x:g}")
         axes.tick_params(which="both", labelsize=7)
         axes.legend(fontsize=7, ncols=2)
