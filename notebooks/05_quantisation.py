@@ -35,7 +35,8 @@ import minisparse as ms
 from minisparse import lesson, quantisers, rng
 from minisparse.methods.base import Method
 from minisparse.methods.lsq import LSQ
-from minisparse.methods.quantised_sparse import QuantisedSparse, quantised
+from minisparse._core import joint, joint_ref
+from minisparse.methods.quantised_sparse import QuantisedSparse
 from minisparse.methods.uniform import Uniform
 
 # %% [markdown]
@@ -69,7 +70,7 @@ for axis, (title, forward, backward) in zip(
     axes,
     (
         ("LSQ, 2 bits", quantisers.quantise(across, 0.5, 2), quantisers.quantise_backward(np.ones(600), across, 0.5, 2)[0]),
-        ("quantised sparse, 2 magnitudes, mask at 0.3", np.where(np.abs(across) > 0.3, quantised(across, 0.5, 2), 0), np.ones(600)),
+        ("quantised sparse, 2 magnitudes, mask at 0.3", joint.quantise(across, np.abs(across) > 0.3, 0.5, 2), np.ones(600)),
     ),
     strict=True,
 ):
@@ -187,7 +188,7 @@ print("crossings of each:", crossings)
 # the mask alone. Pruned weights keep their gradient (eq. 2 without its bounds), so that they can come back. The paper's body was not at hand; the library's equations are a reconstruction, and say so.
 
 # %%
-lesson.show(QuantisedSparse.count, quantised)
+lesson.show(QuantisedSparse.count, joint_ref.quantise)
 
 # %%
 def sparse_run(method, seed, **changes):

@@ -189,7 +189,7 @@ lesson.figure(
 # %%
 data = ms.load("digits")
 model = ms.build("mnist-100-100", data.input_shape, data.classes)
-x, labels = data.train.batch_last(data.train.x[100:196]), data.train.labels[100:196]
+x, labels = data.train.batch_last(np.arange(100, 196)), data.train.labels[100:196]
 
 
 def gradient(sizes):

@@ -54,7 +54,7 @@ class Conv2d(Layer):
     def forward(self, x, training=False):
         y = self.params["weight"].store.convolve(x, self.geometry)
         if self.bias:
-            bias.add(y.reshape(len(y), -1), self.params["bias"].value())
+            bias.add(y.reshape(len(y), -1), self.params["bias"].value().astype(y.dtype, copy=False))
         return y, x
 
     def backward(self, dy, cache):

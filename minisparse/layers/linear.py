@@ -35,7 +35,7 @@ class Linear(Layer):
     def forward(self, x, training=False):
         y = self.params["weight"].store.matmul(x)
         if self.bias:
-            bias.add(y, self.params["bias"].value())
+            bias.add(y, self.params["bias"].value().astype(y.dtype, copy=False))
         return y, x
 
     def backward(self, dy, cache):
