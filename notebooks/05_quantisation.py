@@ -33,9 +33,9 @@ import numpy as np
 
 import minisparse as ms
 from minisparse import lesson, quantisers, rng
+from minisparse._core import joint, joint_ref
 from minisparse.methods.base import Method
 from minisparse.methods.lsq import LSQ
-from minisparse._core import joint, joint_ref
 from minisparse.methods.quantised_sparse import QuantisedSparse
 from minisparse.methods.uniform import Uniform
 
