@@ -1,4 +1,4 @@
-"""Colours of every figure: Okabe and Ito's, which colour-blind readers can tell apart; one a method throughout."""
+"""What every figure shares: Okabe and Ito's colours, which colour-blind readers tell apart; one a method throughout."""
 
 PALETTE = BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, YELLOW = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442"),
@@ -24,3 +24,13 @@ METHODS = {
     "deep-compression": RED,
 }
 """By the name of a method."""
+
+
+def pyplot():
+    """matplotlib.pyplot, imported only where something is drawn; figures go to files, whatever the display."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from minisparse.bench.figures import MARKERS as FEW
-from minisparse.bench.figures import PALETTE
 from minisparse.cost.energy import EnergyTable
 from minisparse.cost.mbs import Serialisation
 from minisparse.cost.program import KINDS
 from minisparse.cost.traffic import total
+from minisparse.palette import MARKERS as FEW
+from minisparse.palette import PALETTE, pyplot
 
 MARKERS = FEW + "<>phd8"
 MOST = 24
@@ -20,7 +20,7 @@ PARTS = {"dram_uj": "DRAM", "sram_uj": "SRAM", "mac_uj": "multiply-adds", "regen
 
 def draw_cost(results: dict[str, list[dict[str, Any]]], table: EnergyTable, doing: str, path: Path) -> None:
     """Traffic of each layer of the first network by kind; energy of all networks by part."""
-    plt = _pyplot()
+    plt = pyplot()
     rows = _merged(next(iter(results.values())))
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(12, max(4.2, 0.24 * len(rows) + 1.6)), layout="constrained", width_ratios=(3, 2)
@@ -80,7 +80,7 @@ def _merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def draw_serialisation(kept: Serialisation, apart: Serialisation, path: Path) -> None:
     """A step's traffic of each way of grouping, beside both baselines."""
-    plt = _pyplot()
+    plt = pyplot()
     ways = {
         "layer by layer": kept.baseline(),
         "layer by layer,\nfused ReLU": kept.baseline(fused=True),
@@ -110,7 +110,7 @@ def draw_zoo(rows: list[dict[str, Any]], path: Path) -> None:
     """A panel a network: error against a training step's traffic, coloured by the energy of an inference."""
     from matplotlib.colors import LogNorm
 
-    plt = _pyplot()
+    plt = pyplot()
     networks = list(dict.fromkeys(row["network"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
     columns = min(3, len(networks))
@@ -141,15 +141,6 @@ def draw_zoo(rows: list[dict[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def _pyplot():
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
 def _save(figure, path: Path) -> None:
     figure.savefig(path, dpi=130)
-    _pyplot().close(figure)
+    pyplot().close(figure)

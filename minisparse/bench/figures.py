@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minisparse.palette import MARKERS, PALETTE
+from minisparse.palette import MARKERS, PALETTE, pyplot
 
 SUFFIXES = (".png", ".pdf", ".svg")
 ROOFLINES = {"spmm": ("ours",), "conv": ("dense",)}
@@ -17,11 +17,7 @@ SHOWN = {"O": 512, "I": 512, "N": 128}
 
 def draw(name: str, found: dict[str, Any], path: Path) -> None:
     """The result of one benchmark as a figure, from the rows with the most threads."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     steps = [row for row in found["rows"] if "peak_mb" in row]
     rows = [row for row in found["rows"] if "threads" in row]
     rows = [row for row in rows if row["threads"] == max(row["threads"] for row in rows)]

@@ -18,7 +18,7 @@ from minisparse import cost, models
 from minisparse.compressed import CompressedModel, compress
 from minisparse.data import Dataset, load
 from minisparse.methods import DropBack, Magnitude, Method
-from minisparse.palette import BLACK, BLUE, MARKERS, ORANGE
+from minisparse.palette import BLACK, BLUE, MARKERS, ORANGE, pyplot
 from minisparse.report import Report
 from minisparse.run import TrainSettings
 from minisparse.train import evaluate, fit
@@ -106,11 +106,7 @@ def _row(name: str, ones: list[dict[str, float]], dense_bytes: float) -> dict[st
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for row, colour, marker in zip(rows, (BLACK, ORANGE, BLUE), MARKERS[:3], strict=True):
         kib, error = row["file_bytes"] / 1024, row["test_error"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minisparse.palette import GREY, MARKERS, METHODS, PALETTE
+from minisparse.palette import GREY, MARKERS, METHODS, PALETTE, pyplot
 from minisparse.reproduce.report import Outcome, Runs
 from minisparse.reproduce.rows import Row
 
@@ -21,11 +21,7 @@ DIFFUSION = {
 
 def draw(rows: tuple[Row, ...], runs: Runs, folder: Path) -> None:
     """Write every figure whose rows have run into `folder`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     for name, drawing in (("diffusion", _diffusion), ("bytes", _bytes)):
         figure = drawing(plt, rows, runs)
         if figure:
