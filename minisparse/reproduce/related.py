@@ -27,7 +27,7 @@ METHODS = {
     "dropback": {},
 }
 """A method's name -> its settings, density apart."""
-CIFAR = TrainSettings(epochs=15, batch=64, lr=0.1, schedule="cosine", momentum=0.9, weight_decay=5e-4, augment=True)
+CIFAR = TrainSettings(epochs=6, batch=64, lr=0.1, schedule="cosine", momentum=0.9, weight_decay=5e-4, augment=True)
 VGG, RESNET = ("vgg16", 0.25), ("resnet-20", 0.5)
 """Widths at which a run takes less than 20 minutes on two cores."""
 FLOOR = "every layer keeps at least one weight, where one global cut could empty it"

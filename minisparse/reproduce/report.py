@@ -142,7 +142,7 @@ class Outcome:
     def long_line(self) -> dict[str, Any]:
         """The same with what a run was."""
         runs = self.runs.get(self.row.key, [])
-        minutes = round(fmean(run["minutes"] for run in runs), 1) if runs else None
+        minutes = f"{fmean(run['minutes'] for run in runs):.1f}" if runs else None
         return {**self.line(), "seeds": len(runs), "epochs": self.row.recipe.training.epochs, "minutes": minutes}
 
 
