@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from minisparse.palette import GREY, MARKERS, METHODS, PALETTE, pyplot
 from minisparse.reproduce.report import Outcome, Runs
 from minisparse.reproduce.rows import Row
 
-NETWORKS = ("lenet-300-100", "lenet-5-caffe")
+NETWORKS = {"lenet-300-100": 266_610, "lenet-5-caffe": 431_080}
+"""Networks whose errors are drawn against bytes -> their values."""
 DIFFUSION = {
     "dense/lenet-300-100/266610/plain": "dense, 266,610 values",
     "dropback/lenet-300-100/50000/plain": "DropBack, 50,000",
@@ -64,29 +66,53 @@ def _band(axes, lines: np.ndarray, colour: str, marker: str, label: str) -> None
 
 
 def _bytes(plt, rows: tuple[Row, ...], runs: Runs):
-    """Test error against the bytes of the file, a panel a network; papers' figures hollow."""
-    figure, panels = plt.subplots(1, len(NETWORKS), figsize=(11, 4.6), layout="constrained")
-    for axes, network in zip(panels, NETWORKS, strict=True):
-        outcomes = [Outcome(row, runs) for row in rows if row.network == network]
-        points: dict[str, list[tuple[float, float]]] = {}
-        for outcome in outcomes:
-            size = outcome.measured_bytes
-            if size is not None:
-                points.setdefault(outcome.row.key.partition("/")[0], []).append((size / 1024, outcome.mean))
-        if not points:
-            plt.close(figure)
-            return None
-        for method, places in points.items():
-            kib, error = zip(*sorted(places), strict=True)
-            name, known = method.replace("_", "-"), list(METHODS)
-            marker = MARKERS[known.index(name) % len(MARKERS)] if name in METHODS else "."
-            axes.plot(kib, error, marker, color=METHODS.get(name, GREY), markersize=6, label=name)
-        axes.set(xscale="log", yscale="log", xlabel="size of the file (KiB)", title=f"{network} on MNIST, measured")
+    """Test error against the bytes of the file, a panel a network; papers' figures as letters."""
+    panels = {network: _weighed(network, rows, runs) for network in NETWORKS}
+    if not all(panels.values()):
+        return None
+    figure, places = plt.subplots(1, len(NETWORKS), figsize=(12, 6.4), layout="constrained")
+    for axes, (network, points) in zip(places, panels.items(), strict=True):
+        for method, its in points.items():
+            kib, error = zip(*sorted(its), strict=True)
+            axes.plot(kib, error, _marker(method), color=_colour(method), markersize=6, label=method)
+        _published(axes, [row for row in rows if row.network == network], 4 * NETWORKS[network])
+        axes.set(xscale="log", yscale="log", xlabel="size of the file (KiB)", title=f"{network} on MNIST")
         axes.set_ylabel("test error (%), mean over seeds")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:g}")
             axis.set_minor_locator(plt.matplotlib.ticker.LogLocator(subs=(1.5, 2, 3, 5, 7)))
             axis.set_minor_formatter("{x:g}")
         axes.tick_params(which="both", labelsize=7)
-        axes.legend(fontsize=7, ncols=2)
+        axes.margins(x=0.1)
+        axes.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.06), frameon=False)
     return figure
+
+
+def _weighed(network: str, rows: tuple[Row, ...], runs: Runs) -> dict[str, list[tuple[float, float]]]:
+    """Method -> (KiB, error) of each of its rows whose files' lengths are known."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for outcome in (Outcome(row, runs) for row in rows if row.network == network):
+        if outcome.measured_bytes is not None:
+            points.setdefault(_method(outcome.row), []).append((outcome.measured_bytes / 1024, outcome.mean))
+    return points
+
+
+def _published(axes, rows: list[Row], dense_bytes: int) -> None:
+    """Figures of papers that state how many times smaller their networks are stored, as letters."""
+    stated = {_method(row): row.paper for row in rows if row.paper and row.paper.ratio}
+    for letter, (method, paper) in zip(ascii_lowercase, stated.items(), strict=False):
+        kib, error = dense_bytes / paper.ratio / 1024, paper.error
+        look = {"marker": f"${letter}$", "color": _colour(method), "markersize": 7, "linestyle": "none"}
+        axes.plot(kib, error, label=f"{method}, published", **look)
+
+
+def _method(row: Row) -> str:
+    return row.key.partition("/")[0].replace("_", "-")
+
+
+def _colour(method: str) -> str:
+    return METHODS.get(method, GREY)
+
+
+def _marker(method: str) -> str:
+    return MARKERS[[*METHODS].index(method) % len(MARKERS)] if method in METHODS else "."
