@@ -16,48 +16,20 @@ if not Path(__file__).with_name("_core").exists():
 
 __version__ = "0.1.0"
 
-from minisparse import _core  # noqa: F401 - before NumPy is loaded: _core/threads.py says why
+from minisparse import _core, methods  # noqa: F401 - _core before NumPy is loaded: _core/threads.py says why
 from minisparse.compressed import CompressedModel, compress
 from minisparse.cost import inference
 from minisparse.data import from_arrays, load
-from minisparse.methods import (
-    ESPN,
-    FORCE,
-    SNIP,
-    Compose,
-    DropBack,
-    ESPNRewind,
-    GraSP,
-    IterativeSNIP,
-    LotteryTicket,
-    Magnitude,
-    MagnitudeAtStart,
-    Method,
-    PruneRetrain,
-    RandomPruning,
-)
+from minisparse.methods import *  # noqa: F403 - each method, by its class
 from minisparse.model import Model
 from minisparse.models import build
 from minisparse.run import Run, TrainSettings
 from minisparse.train import evaluate, fit
 
 __all__ = [
-    "ESPN",
-    "FORCE",
-    "SNIP",
-    "Compose",
+    *methods.__all__,
     "CompressedModel",
-    "DropBack",
-    "ESPNRewind",
-    "GraSP",
-    "IterativeSNIP",
-    "LotteryTicket",
-    "Magnitude",
-    "MagnitudeAtStart",
-    "Method",
     "Model",
-    "PruneRetrain",
-    "RandomPruning",
     "Run",
     "TrainSettings",
     "build",
