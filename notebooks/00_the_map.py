@@ -126,7 +126,7 @@ lesson.table([{"method": name, **{k: v if k in EXACT else round(v) for k, v in r
 
 # %% tags=["thumbnail", "folded"]
 fig, axes = lesson.panels(height=3.8)
-near = axes.inset_axes([0.25, 0.3, 0.42, 0.66])  # the crowd at the left, enlarged
+near = axes.inset_axes([0.25, 0.3, 0.42, 0.58])  # the crowd at the left, enlarged
 for name, many in journeys.items():
     sizes, errors = [one["file (bytes)"] for one in many], [one["test error (%)"] for one in many]
     label = "espn-rewind" if name == "espn" else name
@@ -150,10 +150,9 @@ lesson.figure(
 
 # %% tags=["headline"]
 small = min((name for name in mean if name != "dense"), key=lambda name: mean[name]["test error (%)"])
-lesson.headline(
-    f"From {mean['dense']['file (bytes)']:,.0f} bytes at {mean['dense']['test error (%)']:.1f} % test error to {mean[small]['file (bytes)']:,.0f} bytes at "
-    f"{mean[small]['test error (%)']:.1f} % ({'espn-rewind' if small == 'espn' else small}); five seeds, bundled digits, measured"
-)
+before, after = (f"{mean[name]['file (bytes)']:,.0f} bytes at {mean[name]['test error (%)']:.1f} %" for name in ("dense", small))
+winner = "espn-rewind" if small == "espn" else small
+lesson.headline(f"From {before} test error to {after} ({winner}); five seeds, bundled digits, measured")
 
 # %%
 bytes_, error, energy = ({name: row[key] for name, row in mean.items()} for key in ("file (bytes)", *EXACT))

@@ -110,7 +110,7 @@ print("dx, where every dy is 5 =\n", relu.backward(np.full((2, 2), 5.0), cache))
 # The last layer gives $z_{cn}$, a number for each class $c$ and example $n$. The **softmax** makes probabilities of them, and the **cross-entropy** is how surprised they are by the right
 # class; $t_{cn}$ is 1 for the right class of example $n$ and 0 elsewhere:
 #
-# $$p_{cn} = \frac{e^{z_{cn}}}{\sum_{c'} e^{z_{c'n}}}, \qquad L = -\frac1N \sum_n \sum_c t_{cn} \log p_{cn} \tag{4}$$
+# $$p_{cn} = \frac{e^{z_{cn}}}{\sum_k e^{z_{kn}}}, \qquad L = -\frac1N \sum_n \sum_c t_{cn} \log p_{cn} \tag{4}$$
 #
 # All the exponentials cancel in the derivative, which is a small miracle: *what the network said minus what it should have said*,
 #

@@ -162,8 +162,8 @@ lesson.figure(
 
 # %% [markdown]
 # Two things happen without being asked for. Layers get very different densities: the last one, where each weight speaks for a class, keeps several times the
-# share of the others. And the pixels that are black in every digit, all at the left and right edges, keep nothing: their $\partial L/\partial w$ is zero. Below are the connections of
-# each pixel under four masks of the same size; the next sections say where the other three come from.
+# share of the others. And the pixels that are black in every digit, all at the left and right edges, keep nothing: their $\partial L/\partial w$ is zero. The lower row
+# of the figure shows the connections of each pixel under four masks of the same size; the next section says where the other three come from.
 
 # %%
 data, _ = untrained()
