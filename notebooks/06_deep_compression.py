@@ -123,7 +123,8 @@ for bits, many in runs.items():
     sizes = [ms.compress(model).file_bytes for model, _ in many]
     as_paper = [ms.compress(model, PAPERS_CODECS).file_bytes for model, _ in many]
     errors = [error for _, error in many]
-    rows.append({"bits b": bits, "test error (%)": np.mean(errors), "least": min(errors), "largest": max(errors), "file (bytes)": round(np.mean(sizes)), "with the paper's codecs": round(np.mean(as_paper))})
+    row = {"bits b": bits, "test error (%)": np.mean(errors), "least": min(errors), "largest": max(errors)}
+    rows.append({**row, "file (bytes)": round(np.mean(sizes)), "with the paper's codecs": round(np.mean(as_paper))})
 lesson.table(rows)
 
 # %%
@@ -180,8 +181,9 @@ lesson.figure(
 )
 
 # %% tags=["headline"]
+ours = f"{four['test error (%)']:.1f} % test error ({four['least']:.1f} to {four['largest']:.1f}, five seeds, 4 bits a value)"
 lesson.headline(
-    f"{4 * model.size:,} bytes become {four['file (bytes)']:,} at {four['test error (%)']:.1f} % test error ({four['least']:.1f} to {four['largest']:.1f}, five seeds, 4 bits a value): "
+    f"{4 * model.size:,} bytes become {four['file (bytes)']:,} at {ours}: "
     f"{4 * model.size / four['file (bytes)']:.0f} times smaller, written and decoded, bundled digits, measured"
 )
 
@@ -265,7 +267,7 @@ for axis, picture, title in zip(axes, (level_map, gap_map), ("Values: falls back
     axis.imshow(picture, aspect="auto", cmap="Blues", interpolation="nearest", vmin=0, vmax=1.2)
     axis.set(title=title, xlabel="weights behind the flipped bit")
     axis.grid(False)
-axes[0].set_ylabel("which bit was flipped\n(every few of the stream)")
+axes[0].set_ylabel("which bit was flipped\n(a sample of the stream)")
 lesson.figure(
     fig,
     "Two damage maps; each row is one flipped bit, each column a weight behind it, dark where wrong. Left, values: in most rows only the first few columns are dark, about a third of the rows stay dark. Right, places: most rows are dark over their whole width.",
@@ -326,13 +328,14 @@ lesson.papers(
         "deep_compression/lenet-300-100/plain": "the same without shifts",
     }
 )
-smaller, saved = (4 * model.size / four["file (bytes)"], 1 - ladder["Huffman-coded"] / ladder["shared: 4-bit indices and gaps"])
-lesson.table(
-    [
-        {"on this page": "times smaller", "paper": "40 (table 1, MNIST)", "ours": f"{smaller:.0f}", "why they differ": "a network of a fifteenth the size: tables and header weigh more"},
-        {"on this page": "Huffman coding saves", "paper": "20 % (from 32 to 40 times)", "ours": f"{saved:.0%}", "why they differ": "16 levels instead of 64"},
-    ]
-)
+smaller = 4 * model.size / four["file (bytes)"]
+saved = 1 - ladder["Huffman-coded"] / ladder["shared: 4-bit indices and gaps"]
+here = {
+    "times smaller": ("40 (table 1, MNIST)", f"{smaller:.0f}", "a network of a fifteenth the size: tables and header weigh more"),
+    "Huffman coding saves": ("20 % (from 32 to 40 times)", f"{saved:.0%}", "16 levels instead of 64"),
+}
+columns = ("paper", "ours", "why they differ")
+lesson.table([{"on this page": name, **dict(zip(columns, row, strict=True))} for name, row in here.items()])
 lesson.claim("share that Huffman coding saves", saved, 0.08, 0.25)
 
 # %% [markdown]
