@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import inspect
 import io
+import re
 import textwrap
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +64,10 @@ def band(axes, x, runs, colour: str, label: str, marker: str = "") -> None:
 
 
 def show(*things: Callable | type) -> None:
-    """The library's own source of functions, methods or classes, each under the name of its file."""
-    for thing in things:
-        file = Path(inspect.getsourcefile(thing))
-        code = textwrap.dedent(inspect.getsource(thing)).rstrip()
-        _markdown(f"`{file.relative_to(Path(__file__).parents[1])}`\n\n```python\n{code}\n```")
+    """The library's own source of functions, methods or classes, neighbours of one file under its name together."""
+    for file, group in groupby(things, inspect.getsourcefile):
+        code = "\n\n".join(textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in group)
+        _markdown(f"`{Path(file).relative_to(Path(__file__).parents[1])}`\n\n```python\n{code}\n```")
 
 
 def card(module) -> None:
@@ -86,7 +87,7 @@ def papers(reasons: dict[str, str]) -> None:
 
     Parameters
     ----------
-    reasons : {key of the row: reason}
+    reasons : {key of the row: reason}; "{epochs}" in a reason is the number that the row's recipe trains for
     """
     from minisparse.reproduce import ROWS, results
     from minisparse.reproduce.report import Outcome
@@ -94,10 +95,16 @@ def papers(reasons: dict[str, str]) -> None:
     rows = []
     for row in (row for row in ROWS if row.key in reasons):
         line = Outcome(row, {row.key: results.load(row, results.folder())}).line()
-        ours = "not recorded yet" if line["ours"] == "-" else f"{line['ours']} %"
-        paper = "none to quote" if row.paper is None else f"{row.paper} %"
-        rows.append({"row": row.key, "paper": paper, "ours": ours, "why they differ": reasons[row.key]})
+        ours = "not recorded yet" if line["ours"] == "-" else _percent(line["ours"])
+        paper = "none to quote" if row.paper is None else _percent(line["paper"])
+        reason = reasons[row.key].format(epochs=row.recipe.training.epochs)
+        rows.append({"row": row.key, "paper": paper, "ours": ours, "why they differ": reason})
     table(rows)
+
+
+def _percent(text: str) -> str:
+    """1.30 (1.23 to 1.45) -> 1.30 % (1.23 to 1.45)"""
+    return re.sub(r"^[\d.]+", r"\g<0> %", text)
 
 
 def claim(text: str, value: float, low: float, high: float) -> None:

@@ -54,10 +54,10 @@ from minisparse.methods.base import Method
 init = np.array([0.5, -1.0, 0.25, 0.75, -0.5])
 stored = {1: 2.0, 3: -0.25}  # index: value
 for rho, name in ((0.0, "pruning"), (1.0, "DropBack"), (0.5, "half way")):
-    w = rho * init  # eq. 1
+    w = rho * init + 0.0  # eq. 1; + 0.0 makes 0 of -0
     for index, value in stored.items():
         w[index] = value
-    print(f"rho = {rho:3}: {w}   ({name})")
+    print(f"rho = {rho:3}:", *(f"{value:7.3f}" for value in w), f"  ({name})")
 print("bytes: 5 weights * 4 =", 5 * 4, " or 2 values * 4 + 2 places * 1 =", 2 * 4 + 2 * 1)
 
 # %% [markdown]
@@ -81,8 +81,10 @@ assert np.count_nonzero(p.value()) == 2
 # %% [markdown]
 # ## The road, once
 #
-# *Data → model → method → training → file → cost.* Five seeds each, on 1,797 real digits of 8 x 8 pixels; the network is 64-100-100-10 with 17,610 values, and every method but the dense
-# one may store 1,500 of them. "Bytes" is the length of a file that was written, read back, and found to give the same answers to the last bit.
+# *Data → model → method → training → file → cost.* Five **seeds** each, that is five runs that differ in everything random, on 1,797 real digits of 8 x 8 pixels. The network is 64-100-100-10
+# (64 pixels in, two layers of 100 numbers, one number for each class) with 17,610 values, and every method but the *dense* one may store 1,500 of them. The **test error** is the share of 400 digits,
+# never used in training, that it gets wrong. "Bytes" is the length of a file that was written, read back, and found to give the same answers to the last bit. *Magnitude* keeps the largest weights,
+# *random* any; the others have a chapter each.
 
 # %%
 BUDGET, SEEDS = 1_500, range(5)
@@ -116,16 +118,25 @@ def travel(name, seed):
 
 
 journeys = {name: [travel(name, seed) for seed in SEEDS] for name in METHODS}
-mean = {name: {key: float(np.mean([one[key] for one in many])) for key in many[0]} for name, many in journeys.items()}
-lesson.table([{"method": name, **{k: v if k.startswith(("test", "energy")) else round(v) for k, v in row.items()}} for name, row in mean.items()])
+mean = {}
+for name, many in journeys.items():
+    mean[name] = {key: float(np.mean([one[key] for one in many])) for key in many[0]}
+EXACT = ("test error (%)", "energy, estimated (µJ)")
+lesson.table([{"method": name, **{k: v if k in EXACT else round(v) for k, v in row.items()}} for name, row in mean.items()])
 
 # %% tags=["thumbnail", "folded"]
 fig, axes = lesson.panels(height=3.8)
+near = axes.inset_axes([0.25, 0.3, 0.42, 0.58])  # the crowd at the left, enlarged
 for name, many in journeys.items():
     sizes, errors = [one["file (bytes)"] for one in many], [one["test error (%)"] for one in many]
-    axes.plot(sizes, errors, "o", color=lesson.COLOURS[name], alpha=0.35, markersize=4)
     label = "espn-rewind" if name == "espn" else name
-    axes.plot(np.mean(sizes), np.mean(errors), "D", color=lesson.COLOURS[name], markersize=9, label=f"{label}, {np.mean(errors):.1f} %")
+    for place in (axes, near):
+        place.plot(sizes, errors, "o", color=lesson.COLOURS[name], alpha=0.35, markersize=4)
+        place.plot(np.mean(sizes), np.mean(errors), "D", color=lesson.COLOURS[name], markersize=8, label=f"{label}, {np.mean(errors):.1f} %")
+near.set(xlim=(5_550, 6_050), ylim=(2, 4.3))
+near.set_title("the four small ones, enlarged", fontsize=8.5)
+near.tick_params(labelsize=8)
+axes.indicate_inset_zoom(near)
 axes.set(xscale="log", yscale="log", xlabel="bytes of the file (measured)", ylabel="test error (%)", title="Small dots: five seeds. Diamonds: their mean. Best is bottom left.")
 axes.set_yticks([2, 3, 5, 10], ["2", "3", "5", "10"])
 axes.set_xticks([5_000, 10_000, 20_000, 60_000], ["5 kB", "10 kB", "20 kB", "60 kB"])
@@ -134,21 +145,24 @@ axes.legend(loc="upper right")
 lesson.figure(
     fig,
     "Test error against bytes of the file for six methods, five seeds each. Dense stands alone at the right with about 70 kilobytes and two percent. All others lie near six kilobytes; DropBack, "
-    "ESPN-Rewind, magnitude and SNIP have three to three and a half percent error, random masks twelve.",
+    "ESPN-Rewind, magnitude and SNIP have three to three and a half percent error, random masks twelve. An inset enlarges the four: the dots of their seeds mix.",
 )
 
 # %% tags=["headline"]
 small = min((name for name in mean if name != "dense"), key=lambda name: mean[name]["test error (%)"])
-lesson.headline(
-    f"From {mean['dense']['file (bytes)']:,.0f} bytes at {mean['dense']['test error (%)']:.1f} % test error to {mean[small]['file (bytes)']:,.0f} bytes at "
-    f"{mean[small]['test error (%)']:.1f} % ({'espn-rewind' if small == 'espn' else small}); five seeds, bundled digits, measured"
-)
+before, after = (f"{mean[name]['file (bytes)']:,.0f} bytes at {mean[name]['test error (%)']:.1f} %" for name in ("dense", small))
+winner = "espn-rewind" if small == "espn" else small
+lesson.headline(f"From {before} test error to {after} ({winner}); five seeds, bundled digits, measured")
 
 # %%
-lesson.claim("dense file over the others' mean", mean["dense"]["file (bytes)"] / np.mean([mean[n]["file (bytes)"] for n in mean if n != "dense"]), 8, 14)
-lesson.claim("DropBack: points above dense", mean["dropback"]["test error (%)"] - mean["dense"]["test error (%)"], 0.4, 2)
-lesson.claim("random: points above dense", mean["random"]["test error (%)"] - mean["dense"]["test error (%)"], 2, 12)
-lesson.claim("dense over magnitude, estimated energy", mean["dense"]["energy, estimated (µJ)"] / mean["magnitude"]["energy, estimated (µJ)"], 6, 14)
+bytes_, error, energy = ({name: row[key] for name, row in mean.items()} for key in ("file (bytes)", *EXACT))
+FOUR = ("dropback", "magnitude", "snip", "espn")
+lesson.claim("dense file over the largest of the others", bytes_["dense"] / max(bytes_[name] for name in mean if name != "dense"), 9, 11)
+lesson.claim("DropBack: points above dense", error["dropback"] - error["dense"], 0.4, 2)
+lesson.claim("random: points above dense", error["random"] - error["dense"], 5, 15)
+lesson.claim("random, times the error of the worst of the four", error["random"] / max(error[name] for name in FOUR), 2.5, 6)
+lesson.claim("points between the best and the worst of the four", np.ptp([error[name] for name in FOUR]), 0, 1)
+lesson.claim("dense over magnitude, estimated energy", energy["dense"] / energy["magnitude"], 8, 12)
 assert mean["dropback"]["multiply-adds"] == mean["dense"]["multiply-adds"]
 
 # %% [markdown]
@@ -161,7 +175,8 @@ assert mean["dropback"]["multiply-adds"] == mean["dense"]["multiply-adds"]
 # %% [markdown]
 # ## How a method steps in
 #
-# A method is a handful of *hooks* that the training loop calls. The dense one does nothing; every other overrides two or three.
+# A method is a handful of **hooks**, functions that the training loop calls at fixed places: at the start, on every weight before it is used, after every step, and in the end. These are
+# those of the dense method, which do nothing; every other method overrides two or three.
 
 # %%
 lesson.show(Method.start, Method.transform, Method.after_step, Method.finish)
@@ -186,13 +201,14 @@ except ValueError as error:
 # %% [markdown]
 # ## The papers' figures beside ours
 #
-# Digits of 8 x 8 pixels are in none of the papers. On MNIST, where they are:
+# Digits of 8 x 8 pixels are in none of the papers. On MNIST, the set of 70,000 digits that they use, these are two rows of the recorded runs of `docs/results`: method, network,
+# and how many values (or which share of the weights) are kept. An *epoch* is one pass over the training images; *recalled* figures stand from memory.
 
 # %%
 lesson.papers(
     {
-        "dropback/lenet-300-100/20000": "30 epochs where the paper has 100; its figure stands from memory",
-        "snip/lenet-300-100/0.02": "60 epochs where the paper has more than 250",
+        "dropback/lenet-300-100/20000": "images shifted by up to a pixel; {epochs} epochs where the paper has 100",
+        "snip/lenet-300-100/0.02": "images shifted by up to a pixel; {epochs} epochs where the paper has more than 250",
     }
 )
 
@@ -201,7 +217,7 @@ lesson.papers(
 #
 # * **Places are cheap, values are not.** Of a file of 6 kB, most is the values themselves; saying where 1,500 of 17,610 stand takes one seventh of it.
 # * **Four very different ideas end within a point of each other** at equal bytes, hardly more than the spread between seeds. Chapter 03 lowers the density until they part.
-# * **Random belongs into every table.** A method is worth what it wins over chance: here, three digits of four that chance gets wrong.
+# * **Random belongs into every table.** A method is worth what it wins over chance: here, nearly three of four digits that a random choice of weights gets wrong.
 
 # %%
 trained = ms.build("mnist-100-100", data.input_shape, data.classes)

@@ -20,7 +20,7 @@
 #
 # $$y_o = \sum_{k = \mathrm{indptr}_o}^{\mathrm{indptr}_{o+1} - 1} \mathrm{values}_k \; x_{\mathrm{indices}_k} \tag{1}$$
 #
-# where $x_i$ is a whole row of $N$ numbers: that input, for every example of the batch.
+# where $\mathrm{values}_k$ is `values[k]`, and $x_i$ is a whole row of $N$ numbers: that input, for every example of the batch.
 
 # %%
 import json
@@ -85,7 +85,7 @@ lesson.show(SparseStore.matmul, SparseStore.accumulate)
 #
 # $$F \le \min\big(F_{\text{peak}},\; B \cdot \text{operations a byte}\big) \tag{3}$$
 #
-# which on logarithmic axes is a slope and a ceiling: the **roofline**.
+# where "operations a byte" is how many operations the product does for each byte of its operands. On logarithmic axes that is a slope and a ceiling: the **roofline**.
 
 # %% [markdown]
 # ## The experiment: time against density, here and now
@@ -133,7 +133,8 @@ lesson.table(
 
 # %% [markdown]
 # The committed benchmark ran alone on the same kind of machine, against the libraries that one would use instead. Beside it, the roofline: the measured speed of
-# every sparse product under the two ceilings that were measured with it.
+# every sparse product under the two ceilings that were measured with it. The slope is the speed of *memory*: small operands stay in the processor's caches between repetitions, and
+# their points may lie above it.
 
 # %% tags=["thumbnail", "folded"]
 bench = json.loads((results.folder().parent / "benchmarks" / "spmm.json").read_text())
@@ -213,8 +214,8 @@ lesson.claim("training at density 0.05: dense over sparse time", rows[1]["faster
 # %% [markdown]
 # ## Break it on purpose
 #
-# Two popular ways to be *sparse* and gain nothing. One: keep the mask as an array of zeros and ones and multiply. Two: loop over the kept entries where each is one number instead of a batch,
-# as a straightforward Python (or a naive C) kernel does.
+# Two popular ways to be *sparse* and gain nothing. One: keep the mask as an array of zeros and ones and multiply. Two: do the right arithmetic in a loop of an interpreted language, as the
+# NumPy twin above does.
 
 # %% tags=["timing"]
 W, pattern, values, x = operands(0.05, 128)
@@ -260,7 +261,7 @@ lesson.table(
 #
 # * **The layout matters more than the algorithm.** With the batch last, the same CSR arithmetic that other libraries do runs several times faster.
 # * **A loop over a small local array does not stay in registers.** Written that way, the kernel ran at a sixth of its speed. Naming eight accumulators one by one brought it back.
-# * **The gradient on the mask costs no more than the product.** Sampling $dy\,x^{\mathsf T}$ at the kept entries takes about as long as eq. 1: all three products shrink.
+# * **The gradient on the mask costs little more than the product.** With a batch, sampling $dy\,x^{\mathsf T}$ at the kept entries takes a tenth to a third longer than eq. 1: all three products shrink.
 # * **Break-even depends on the batch.** With 128 examples it lies near one half; with a single one near 0.15, where the table above has ratios of 1: one number a
 #   kept weight leaves nothing to run over, and reading its index costs as much as reading a weight.
 

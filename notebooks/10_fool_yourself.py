@@ -14,7 +14,7 @@
 #
 # $$r = \frac{4 P}{S} \tag{1}$$
 #
-# for $P$ weights of four bytes. **Error** $e$ is a percentage of $n$ test images. When a network errs with probability $q$, the share it gets wrong in a test of $n$ images has the standard
+# for $P$ weights of four bytes each. **Error** $e$ is a percentage of $n$ test images. When a network errs with probability $q$, the share it gets wrong in a test of $n$ images has the standard
 # deviation
 #
 # $$\sigma = \sqrt{q\,(1 - q)/n}. \tag{2}$$
@@ -47,21 +47,22 @@ def train(method, seed=0, data=None, **settings):
 model, data, _ = train(ms.Magnitude(budget=BUDGET))
 file = ms.compress(model)
 P, K = model.size, model.kept
-print(f"{P:,} values, {K:,} kept, {file.file_bytes:,} bytes in the file, test error {ms.evaluate(model, data.test).error} %")
+error = ms.evaluate(model, data.test).error
+print(f"{P:,} values, {K:,} kept, {file.file_bytes:,} bytes in the file, test error {error} %")
 
 # %% [markdown]
 # ## Size
 #
 # ### 1. Count weights, forget where they are
 #
-# "Parameters" are kept values. But a value without its place is worth nothing; biases are parameters too; the file has a header.
+# "Thirteen times fewer parameters." But a value without its place is worth nothing; biases are parameters too; the file has a header.
 
 # %%
 weights = sum(p.size for p in model.parameters.values() if p.role == "weight")
 kept = sum(p.kept for p in model.parameters.values() if p.role == "weight")
 ratios = {"kept weights only": weights / kept}
 ratios["the file, eq. 1"] = file.dense_bytes / file.file_bytes
-print({name: round(r, 2) for name, r in ratios.items()})
+print(", ".join(f"{name}: {r:.2f} times smaller" for name, r in ratios.items()))
 
 # %% [markdown]
 # ### 2. Choose a fat yardstick
@@ -110,7 +111,8 @@ quantised = ms.compress(rounded)
 before, after = ms.evaluate(model, data.test).error, ms.evaluate(rounded, data.test).error
 ratios["assumed: 4 bits a value"] = 4 * P / (K / 2)
 ratios["done: 4 bits, the file"] = file.dense_bytes / quantised.file_bytes
-print(f"assumed {K / 2:,.0f} bytes; the file has {quantised.file_bytes:,}, and the error goes from {before} to {after} %")
+print(f"assumed {K / 2:,.0f} bytes; the file has {quantised.file_bytes:,}; error from {before} to {after} %")
+lesson.claim("points that rounding to 4 bits costs", after - before, -1, 1)
 
 # %% tags=["thumbnail", "folded"]
 ratios["against CSR of itself"] = csr / file.file_bytes
@@ -146,8 +148,9 @@ lesson.claim("largest over smallest way to count", max(ratios.values()) / min(ra
 
 # %%
 half = {name: p.value().astype(np.float16).astype(np.float32) for name, p in model.parameters.items()}
-different = np.mean([np.mean(half[name] != p.value()) for name, p in model.parameters.items() if p.role == "weight"])
-print(f"{different:.0%} of the entries come back with other bits")
+different = sum(np.count_nonzero(half[name][p.mask] != p.value()[p.mask]) for name, p in model.parameters.items())
+print(f"{different:,} of {K:,} kept values come back with other bits")
+assert different > 0.9 * K
 lesson.show(compressed._check_same)
 
 # %% [markdown]
@@ -163,8 +166,9 @@ scores = np.round(np.abs(model.parameters["fc2.weight"].initial()).ravel(), 2)  
 k = 1_000
 threshold = np.sort(scores)[-k]
 exact = topk.topk([scores], k)[0].sum()
-print(f"asked for {k}: '>' keeps {np.sum(scores > threshold)}, '>=' keeps {np.sum(scores >= threshold)}, selection by index {exact}")
-assert np.sum(scores > threshold) < k < np.sum(scores >= threshold) and exact == k
+above, not_below = np.sum(scores > threshold), np.sum(scores >= threshold)
+print(f"asked for {k}: '>' keeps {above}, '>=' keeps {not_below}, selection by index {exact}")
+assert above < k < not_below and exact == k
 lesson.show(topk_ref.topk)
 
 # %% [markdown]
@@ -192,7 +196,8 @@ lesson.claim("share that is alive again", back / np.sum(~mask), 0.5, 1)
 # %%
 dead = (data.train.x == 0).all(axis=0).ravel()
 free = dead.sum() * 100
-print(f"{dead.sum()} of 64 pixels are black in every training image: {free} of {weights:,} weights ({free / weights:.1%}) cost nothing to remove")
+print(f"{dead.sum()} of 64 pixels are black in every training image:")
+print(f"{free} of {weights:,} weights ({free / weights:.1%}) cost nothing to remove")
 
 # %% [markdown]
 # ### 10. Signed where it should be absolute
@@ -231,7 +236,7 @@ for seed in SEEDS:
     lucky.append(min(spy.seen))
     final.append(spy.seen[-1])
 print(f"last epoch {np.mean(final):.2f} %, best epoch on the test set {np.mean(lucky):.2f} %")
-lesson.claim("points gained by looking", np.mean(final) - np.mean(lucky), 0.1, 1.5)
+lesson.claim("points gained by looking", np.mean(final) - np.mean(lucky), 0.3, 1)
 
 # %% [markdown]
 # ### 12. One seed
@@ -239,9 +244,16 @@ lesson.claim("points gained by looking", np.mean(final) - np.mean(lucky), 0.1, 1
 # The same method, the same settings, ten seeds. Report the best run against somebody else's mean, and you have improved on yourself.
 
 # %%
-errors = np.array([ms.evaluate(*(lambda t: (t[0], t[1].test))(train(ms.SNIP(density=0.1), seed))).error for seed in range(10)])
-print(np.sort(errors), f"mean {errors.mean():.2f}, eq. 2 alone expects a spread of {100 * np.sqrt(errors.mean() / 100 * (1 - errors.mean() / 100) / 400):.2f}")
-lesson.claim("largest minus least of ten seeds (points)", errors.max() - errors.min(), 0.7, 5)
+def test_error(method, seed, **settings):
+    trained, its_data, _ = train(method, seed, **settings)
+    return ms.evaluate(trained, its_data.test).error
+
+
+errors = np.array([test_error(ms.SNIP(density=0.1), seed) for seed in range(10)])
+q = errors.mean() / 100
+print("sorted:", *np.sort(errors))
+print(f"mean {100 * q:.2f}, standard deviation {errors.std():.2f}; eq. 2 expects {100 * np.sqrt(q * (1 - q) / 400):.2f} of 400 images")
+lesson.claim("largest minus least of ten seeds (points)", np.ptp(errors), 1, 3)
 
 # %% [markdown]
 # ### 13. A tired baseline
@@ -249,12 +261,12 @@ lesson.claim("largest minus least of ten seeds (points)", errors.max() - errors.
 # "No loss against the dense network", trained for a tenth of the epochs, or at the pruned one's learning rate.
 
 # %%
-tired = np.mean([ms.evaluate((m := train(Method(), seed, epochs=3, lr=0.02))[0], m[1].test).error for seed in SEEDS])
-rested = np.mean([ms.evaluate((m := train(Method(), seed, lr=0.4, momentum=0.0, schedule="step"))[0], m[1].test).error for seed in SEEDS])
-pruned = np.mean([ms.evaluate((m := train(ms.Magnitude(budget=BUDGET), seed))[0], m[1].test).error for seed in SEEDS])
+tired = np.mean([test_error(Method(), seed, epochs=3, lr=0.02) for seed in SEEDS])
+rested = np.mean([test_error(Method(), seed, lr=0.4, momentum=0.0, schedule="step") for seed in SEEDS])
+pruned = np.mean([test_error(ms.Magnitude(budget=BUDGET), seed) for seed in SEEDS])
 print(f"dense, 3 epochs: {tired:.2f} %    pruned, 30 epochs: {pruned:.2f} %    dense, 30 epochs: {rested:.2f} %")
-lesson.claim("pruned beats the tired baseline by (points)", tired - pruned, 1, 20)
-lesson.claim("and loses against the rested one by", pruned - rested, 0.3, 3)
+lesson.claim("pruned beats the tired baseline by (points)", tired - pruned, 8, 18)
+lesson.claim("and loses against the rested one by", pruned - rested, 0.5, 2.5)
 
 # %% [markdown]
 # ## Speed and energy
@@ -265,7 +277,9 @@ lesson.claim("and loses against the rested one by", pruned - rested, 0.3, 3)
 # facts: weights at rest over zero need none, DropBack's need all.
 
 # %%
-table = [{"method": name, "multiply-adds": sum(row["macs"] for row in ms.inference(m))} for name, m in (("dense", dense_model), ("pruned", model), ("dropback", train(ms.DropBack(budget=BUDGET), epochs=1)[0]))]
+dropped = train(ms.DropBack(budget=BUDGET), epochs=1)[0]
+three = {"dense": dense_model, "pruned": model, "dropback": dropped}
+table = [{"method": name, "multiply-adds": sum(row["macs"] for row in ms.inference(m))} for name, m in three.items()]
 lesson.table(table)
 assert table[2]["multiply-adds"] == table[0]["multiply-adds"] > 10 * table[1]["multiply-adds"]
 
@@ -278,14 +292,16 @@ assert table[2]["multiply-adds"] == table[0]["multiply-adds"] > 10 * table[1]["m
 energy = EnergyTable()
 dram_dense, dram_small = (n * energy.dram_pj_per_byte / 1e6 for n in (4 * P, file.file_bytes))
 sram_small = file.file_bytes * energy.sram_pj_per_byte / 1e6
-print(f"dense from DRAM {dram_dense:.2f} µJ, compressed from DRAM {dram_small:.2f}, compressed from SRAM {sram_small:.4f} (estimated, 45 nm)")
-print(f"compression: {dram_dense / dram_small:.0f} times;  the place: {dram_small / sram_small:.0f} times;  the headline: {dram_dense / sram_small:,.0f} times")
+print("estimated, for 45 nm, of reading the weights once:")
+print(f"dense from DRAM {dram_dense:.2f} µJ, compressed from DRAM {dram_small:.2f}, compressed from SRAM {sram_small:.4f}")
+factors = {"compression": dram_dense / dram_small, "the place": dram_small / sram_small, "the headline": dram_dense / sram_small}
+print(",  ".join(f"{name} {factor:,.0f} times" for name, factor in factors.items()))
 lesson.claim("what the place alone gives", dram_small / sram_small, 127.9, 128.1)
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Put five of them together, none of them a lie: count kept weights at an assumed four bits (1, 5), the best seed and the best epoch on the test set (11, 12), against a tired baseline (13).
+# Put five of them together, none of them a lie by itself: count kept weights at an assumed four bits (1, 5), the best seed and the best epoch on the test set (11, 12), against a tired baseline (13).
 
 # %%
 best = min(lucky)
@@ -308,7 +324,7 @@ assert tired > best and pruned > rested
 # ## What surprised us
 #
 # * **The largest factor is the counting.** The same network is 2 or 94 times smaller; no method in this book changes its own result by as much.
-# * **Looking at the test set costs little each time,** and that is the trap: half a point a decision, and a paper makes twenty.
+# * **Looking at the test set wins little each time,** and that is the trap: half a point a decision, and a paper makes twenty.
 # * **Most of these were found by a test, not by reading.** A budget that must be met *exactly*, bytes that must decode *to the bit*, a sum that must equal the file's length: equalities find what tolerances
 #   forgive.
 

@@ -30,6 +30,7 @@ def test_a_committed_chapter_is_small_and_holds_no_times_or_errors(source):
         assert set(cell.metadata) <= {"tags"}
         for output in cell.get("outputs", []):
             assert output.output_type != "error" and output.get("name") != "stderr"
+            assert "{epochs}" not in chapters.text_of([output]), "a reason that lesson.papers did not fill in"
 
 
 @each
