@@ -4,6 +4,7 @@ Sizes are those of whole files, biases, code books, tables and header included. 
 
 Densities and bits are the paper's. Validation errors of lenet-300-100, seed 0, at density 0.05, where the last of three
 rounds raised 1.14 to 1.66 % and sharing cost nothing: 1.66 % in 16,474 bytes, 17,390 with the paper's codecs alone.
+lenet-5-caffe with Adam at 1e-3, 12 epochs: 1.00 % in 45,006 bytes.
 """
 
 from dataclasses import replace

@@ -5,7 +5,7 @@ Sizes are those of whole files, biases, code books, tables and header included.
 How the settings were chosen: by validation errors of lenet-300-100, seed 0, 30 epochs. The prior from a quarter of the
 run on, tau 0.04, weights assigned at 0.85 and their shared values trained from there: 1.64 % in 13,518 bytes. A cosine
 in place of the late drops at tau 0.03 leaves the Gaussian at zero wide when weights are assigned, and 4.30 %; without
-training what is shared 3.16 %.
+training what is shared 3.16 %. lenet-5-caffe, tau 0.1, 15 epochs: 1.70 % in 6,534 bytes.
 """
 
 from dataclasses import replace
