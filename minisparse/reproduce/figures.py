@@ -13,6 +13,8 @@ from minisparse.reproduce.rows import Row
 
 NETWORKS = {"lenet-300-100": 266_610, "lenet-5-caffe": 431_080}
 """Networks whose errors are drawn against bytes -> their values."""
+WORST = 8
+"""Percent, above which no point is drawn."""
 DIFFUSION = {
     "dense/lenet-300-100/266610/plain": "dense, 266,610 values",
     "dropback/lenet-300-100/50000/plain": "DropBack, 50,000",
@@ -77,7 +79,8 @@ def _bytes(plt, rows: tuple[Row, ...], runs: Runs):
             axes.plot(kib, error, _marker(method), color=_colour(method), markersize=6, label=method)
         _published(axes, [row for row in rows if row.network == network], 4 * NETWORKS[network])
         axes.set(xscale="log", yscale="log", xlabel="size of the file (KiB)", title=f"{network} on MNIST")
-        axes.set_ylabel("test error (%), mean over seeds")
+        axes.set_ylabel(f"test error (%), mean over seeds; up to {WORST} %")
+        axes.set_ylim(top=min(axes.get_ylim()[1], WORST))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:g}")
             axis.set_minor_locator(plt.matplotlib.ticker.LogLocator(subs=(1.5, 2, 3, 5, 7)))
