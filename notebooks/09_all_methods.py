@@ -81,7 +81,7 @@ for row in ROWS:
 # Every file was written, so each row is a point in the plane of eq. 1. Letters are what papers state for their own networks, which were not measured here.
 
 # %% tags=["folded"]
-drawn = figures._bytes(pyplot(), ROWS, recorded)
+drawn = figures.error_against_bytes(pyplot(), ROWS, recorded)
 if drawn:
     drawn.set_size_inches(9.6, 7)
     for axes in drawn.axes:

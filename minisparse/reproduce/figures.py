@@ -26,7 +26,7 @@ DIFFUSION = {
 def draw(rows: tuple[Row, ...], runs: Runs, folder: Path) -> None:
     """Write every figure whose rows have run into `folder`."""
     plt = pyplot()
-    for name, drawing in (("diffusion", _diffusion), ("bytes", _bytes)):
+    for name, drawing in (("diffusion", weight_diffusion), ("bytes", error_against_bytes)):
         figure = drawing(plt, rows, runs)
         if figure:
             # no date and no version: equal figures are equal bytes
@@ -34,7 +34,7 @@ def draw(rows: tuple[Row, ...], runs: Runs, folder: Path) -> None:
             plt.close(figure)
 
 
-def _diffusion(plt, rows: tuple[Row, ...], runs: Runs):
+def weight_diffusion(plt, rows: tuple[Row, ...], runs: Runs):
     """|w - w(0)| over the epochs, and its ratio to the dense network's; mean and range over seeds."""
     found = {key: _distances(runs.get(key, [])) for key in DIFFUSION}
     dense, *others = DIFFUSION
@@ -67,7 +67,7 @@ def _band(axes, lines: np.ndarray, colour: str, marker: str, label: str) -> None
     axes.fill_between(epochs, lines.min(axis=0), lines.max(axis=0), color=colour, alpha=0.2, linewidth=0)
 
 
-def _bytes(plt, rows: tuple[Row, ...], runs: Runs):
+def error_against_bytes(plt, rows: tuple[Row, ...], runs: Runs):
     """Test error against the bytes of the file, a panel a network; papers' figures as letters."""
     panels = {network: _weighed(network, rows, runs) for network in NETWORKS}
     if not all(panels.values()):
