@@ -11,6 +11,8 @@ from minisparse.palette import MARKERS, PALETTE, pyplot
 SUFFIXES = (".png", ".pdf", ".svg")
 ROOFLINES = {"spmm": ("ours",), "conv": ("dense",)}
 """Benchmarks with a roofline, and the contestants that do all the work of a row's `flops`."""
+REPEATED = {"train": "torch_dense"}
+"""Benchmarks with a column that repeats the faster of two others, which is not drawn."""
 SHOWN = {"O": 512, "I": 512, "N": 128}
 """The product whose time against density is drawn, if it was measured."""
 
@@ -27,7 +29,7 @@ def draw(name: str, found: dict[str, Any], path: Path) -> None:
     if name == "spmm":
         _against_density(axes[0, 0], rows)
     else:
-        _bars(axes[0, 0], rows)
+        _bars(axes[0, 0], rows, [c for c in contestants_of(rows) if c != REPEATED.get(name)])
     if name in ROOFLINES:
         _roofline(axes[0, 1], rows, ROOFLINES[name], found["machine"])
     if steps:
@@ -75,9 +77,8 @@ def crossing(densities: list[float], ours: np.ndarray, dense: np.ndarray) -> flo
     return None
 
 
-def _bars(axes, rows) -> None:
-    """A group of bars a row, one a contestant."""
-    names = contestants_of(rows)
+def _bars(axes, rows, names: list[str]) -> None:
+    """A group of bars a row, one a contestant of these names."""
     labels = [row["case"] for row in rows]
     width = 0.8 / len(names)
     for i, name in enumerate(names):
