@@ -34,3 +34,12 @@ def pyplot():
     import matplotlib.pyplot
 
     return matplotlib.pyplot
+
+
+def label_plainly(axis) -> None:
+    """Plain numbers on a logarithmic axis, also between the powers of ten."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 5, 7)))
+    axis.set_minor_formatter("{x:g}")

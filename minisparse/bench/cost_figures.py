@@ -10,7 +10,7 @@ from minisparse.cost.mbs import Serialisation
 from minisparse.cost.program import KINDS
 from minisparse.cost.traffic import total
 from minisparse.palette import MARKERS as FEW
-from minisparse.palette import PALETTE, pyplot
+from minisparse.palette import PALETTE, label_plainly, pyplot
 
 MARKERS = FEW + "<>phd8"
 MOST = 24
@@ -123,9 +123,14 @@ def draw_zoo(rows: list[dict[str, Any]], path: Path) -> None:
         its = [row for row in rows if row["network"] == name]
         for row in its:
             marker = MARKERS[methods.index(row["method"]) % len(MARKERS)]
-            place.scatter(row["training_bytes"], row["test_error"], 60, [row["inference_uj"]], marker=marker,
+            place.scatter(row["training_bytes"] / 1024, row["test_error"], 60, [row["inference_uj"]], marker=marker,
                           cmap="viridis", norm=norm, edgecolors="black", linewidths=0.6)  # fmt: skip
-        place.set(xscale="log", xlabel="DRAM bytes a sample of a training step", ylabel="test error (%)")
+        place.set(xscale="log", yscale="log", xlabel="DRAM traffic a sample of a training step (KiB)")
+        place.set_ylabel("test error (%)")
+        for axis, key in ((place.xaxis, "training_bytes"), (place.yaxis, "test_error")):
+            _widen(axis, [row[key] for row in its])
+            label_plainly(axis)
+        place.tick_params(which="both", labelsize=7)
         place.set_title(name, fontsize=10)
         place.grid(alpha=0.3)
     for place in axes.flat[len(networks) :]:
@@ -139,6 +144,14 @@ def draw_zoo(rows: list[dict[str, Any]], path: Path) -> None:
     figure.colorbar(colours, ax=axes, label="energy of one inference (µJ)", shrink=0.8)
     figure.suptitle("errors measured; traffic and energy estimated (45 nm model)", fontsize=9, color="grey")
     _save(figure, path)
+
+
+def _widen(axis, values: list[float]) -> None:
+    """At least a factor of 4 on a logarithmic axis, so that ticks have room where all values are close."""
+    low, high = axis.get_view_interval()
+    spare = 2 / max(1, (max(values) / min(values)) ** 0.5)
+    if spare > 1:
+        axis.set_view_interval(low / spare, high * spare, ignore=True)
 
 
 def _save(figure, path: Path) -> None:

@@ -7,7 +7,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from minisparse.palette import GREY, MARKERS, METHODS, PALETTE, pyplot
+from minisparse.palette import GREY, MARKERS, METHODS, PALETTE, label_plainly, pyplot
 from minisparse.reproduce.report import Outcome, Runs
 from minisparse.reproduce.rows import Row
 
@@ -82,9 +82,7 @@ def error_against_bytes(plt, rows: tuple[Row, ...], runs: Runs):
         axes.set_ylabel(f"test error (%), mean over seeds; up to {WORST} %")
         axes.set_ylim(top=min(axes.get_ylim()[1], WORST))
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_locator(plt.matplotlib.ticker.LogLocator(subs=(1.5, 2, 3, 5, 7)))
-            axis.set_minor_formatter("{x:g}")
+            label_plainly(axis)
         axes.tick_params(which="both", labelsize=7)
         axes.margins(x=0.1)
         axes.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.06), frameon=False)
