@@ -118,12 +118,25 @@ def _check_exercises(source: Path, tried: NotebookNode) -> None:
 
 def _clean(cell: NotebookNode) -> NotebookNode:
     """Without what changes from run to run."""
+    if "outputs" in cell:
+        cell.outputs = _joined(cell.outputs)
     for output in cell.get("outputs", []):
         output.pop("execution_count", None)
         if output.output_type == "execute_result":
             output.output_type, output.execution_count = "display_data", None
             del output["execution_count"]
     return cell
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Printed text in one piece up to the next figure: a kernel may send a line in two messages."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.get("name") == joined[-1].get("name") and output.output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _keep_timings(notebook: NotebookNode, committed: NotebookNode | None) -> None:
