@@ -6,9 +6,11 @@
 * the gradient of x is the same loop over the transposed weight, once for each residue of a pixel
   modulo the stride
 * the gradient of w takes eight taps by two vectors of outputs at a time, dy transposed for it
-* groups are the sparse kernel's, every entry kept
+* groups and images of few channels are the sparse kernel's, every entry kept: it writes an output at a time
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
+
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,6 +29,8 @@ cdef enum:
     CHUNK = 448 << 10   # bytes of packed input in the next
     TURNED = 64         # pixels of dy transposed at a time
     ENTRIES = 1 << 22   # of all partial sums of a gradient, about
+    KEPT = 16           # patterns of weights
+    FEW = 4             # channels of x that do not keep the loops here busy between pixels
 
 
 def convolve(w, x, stride, padding, groups):
@@ -35,8 +39,8 @@ def convolve(w, x, stride, padding, groups):
     check_geometry(w.shape[2:], stride, padding, groups)
     check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
     size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
-    if groups > 1:
-        return spconv.convolve(*_every_entry(w), x, w.shape[2], w.shape[3], stride, padding, groups)
+    if groups > 1 or len(x) <= FEW:
+        return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups)
     y = empty((len(w), *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
     at = forward_offsets(w.shape[1:], x.shape, plan).reshape(w.shape[1:])
@@ -56,7 +60,8 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
     check_channels(w.shape[0], w.shape[1], channels, groups)
     check_output(dy, len(w), check_fit(kernel, stride, padding, (height, width)))
     if groups > 1:
-        return spconv.input_gradient(*_every_entry(w), dy, channels, height, width, *kernel, stride, padding, groups)
+        return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
+                                     stride, padding, groups)
     dx = empty((channels, height, width, dy.shape[3]), dy.dtype)
     # x (s a + r) meets dy (a + (r + p - u) / s) through W[u], for the u that leave no remainder: one pass for each r
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
@@ -82,9 +87,8 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     check_output(dy, dy.shape[0], size)
     shape = len(dy), x.shape[0] // groups, *kernel
-    if groups > 1:
-        pattern, _ = _every_entry(np.broadcast_to(x.dtype.type(0), shape))
-        return spconv.weight_gradient(pattern, dy, x, *kernel, stride, padding, groups).reshape(shape)
+    if groups > 1 or len(x) <= FEW:
+        return spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups).reshape(shape)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(shape, dy.dtype)
     if dw.size and dy.size:
@@ -92,11 +96,11 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups)
     return dw
 
 
-def _every_entry(w):
-    """Every entry of w."""
-    columns = w[:1].size
-    indptr, indices = np.arange(len(w) + 1) * columns, np.tile(np.arange(columns), len(w))
-    return Pattern(indptr, indices, columns), w.reshape(-1)
+@lru_cache(maxsize=KEPT)
+def _every_entry(shape):
+    """The places of all entries of a weight; the same pattern each time, with what it has worked out."""
+    columns = math.prod(shape[1:])
+    return Pattern(np.arange(shape[0] + 1) * columns, np.tile(np.arange(columns), shape[0]), columns)
 
 
 cdef multiply(w, places, at, by_output, outputs, down, right, x, y, Plan plan):

@@ -14,7 +14,7 @@ cdef enum:
 
 
 cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + u] <= k < the next
-    const int64_t* starts
+    const int32_t* starts
     const int32_t* at
     const void* values
     const int32_t* used  # channels
@@ -40,6 +40,8 @@ cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, widt
     `used` are the channels that are packed, `channel` the place of an entry's among them. So many
     chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of.
     """
+    if len(at) >= LIMIT:
+        raise ValueError(f"{len(at)} entries are too many for a convolution: fewer than 2^31 are allowed")
     channels = len(used)
     near = channels * (plan.span + plan.stride) * plan.stride * (2 + plan.width - width) * PIXEL // NEAR
     chunks = max(1, min(near, channels, len(at) // max(ENTRIES * residues * rows, 1)))
@@ -87,7 +89,7 @@ cdef taken(values, order):
     return found
 
 
-def _take(const floating[::1] values, const int64_t[::1] order, floating[::1] found):
+def _take(const floating[::1] values, const int32_t[::1] order, floating[::1] found):
     cdef int64_t k
     # order is a permutation
     for k in prange(order.shape[0], nogil=True, schedule="static", use_threads_if=order.shape[0] > MANY):
@@ -96,9 +98,9 @@ def _take(const floating[::1] values, const int64_t[::1] order, floating[::1] fo
 
 def _sort(const int64_t[::1] bins, int64_t count):
     """(starts, order): the entries of bin b are order[starts[b]:starts[b + 1]], in their old order."""
-    starts, order = np.zeros(count + 2, np.int64), np.empty(bins.shape[0], np.int64)
-    cdef int64_t[::1] place = starts
-    cdef int64_t[::1] to = order
+    starts, order = np.zeros(count + 2, np.int32), np.empty(bins.shape[0], np.int32)
+    cdef int32_t[::1] place = starts
+    cdef int32_t[::1] to = order
     cdef int64_t k
     with nogil:
         # 0 <= bins[k] < count
@@ -107,6 +109,6 @@ def _sort(const int64_t[::1] bins, int64_t count):
         for k in range(count):
             place[k + 2] += place[k + 1]
         for k in range(bins.shape[0]):
-            to[place[bins[k] + 1]] = k
+            to[place[bins[k] + 1]] = <int32_t>k
             place[bins[k] + 1] += 1
     return starts[:count + 1], order

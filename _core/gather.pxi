@@ -1,6 +1,6 @@
 # y[o, a, b] = sum of values[k] x[at[k] from (a, b)] over the entries k of row o: for spconv.pyx.
 
-def _gather(const int64_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
+def _gather(const int32_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t residues,
             int64_t blocks, int64_t band):
     """Entries are those of `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
@@ -64,7 +64,7 @@ cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y
     cdef int64_t a, b, i, j, c, o, step = plan.stride * row_bytes(x, plan)
     cdef int64_t down = 2 * PIXEL if flat else tall * step, below = 2 * y.by_pixel if flat else tall * y.by_row
     cdef const vector* tile
-    cdef const int64_t* starts
+    cdef const int32_t* starts
     cdef char* target
     cdef Meet upper, lower
     for i in range((end - begin + tall) // (1 + tall)):
@@ -82,7 +82,7 @@ cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y
                     starts += entries.span
 
 
-cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int64_t* starts,
+cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int32_t* starts,
                              Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
                              int64_t below, int64_t beside, int64_t nbytes) noexcept nogil:
     """Two pixels and the two that are `down` from them.

@@ -1,6 +1,6 @@
 # dw[k] = sum over (a, b, n) of dy[o, a, b] x[at[k] from (a, b)] for the entries k of row o: for spconv.pyx.
 
-def _sample(const int64_t[::1] starts, const int32_t[::1] at, const int64_t[::1] order, const int32_t[::1] used,
+def _sample(const int32_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial,
             floating[::1] dw, Plan plan, int64_t band, int64_t tasks):
     """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
@@ -95,7 +95,7 @@ cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image
     cdef int64_t down = plan.stride * row_bytes(image, plan)
     cdef const char* d
     cdef const vector* p
-    cdef const int64_t* starts
+    cdef const int32_t* starts
     cdef Meet upper, lower
     for a in range(0, tall, 2):
         upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
@@ -123,7 +123,7 @@ cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image
 
 
 cdef inline void sample_tile(const vector* x, int64_t down, const char* pixel, Image* dy, const int32_t* at,
-                             const int64_t* starts, Meet* upper, Meet* lower, vector* sums, bint wide) noexcept nogil:
+                             const int32_t* starts, Meet* upper, Meet* lower, vector* sums, bint wide) noexcept nogil:
     """Adds two by two or, `wide`, by four pixels, from this one of dy on, to the sums of all entries of an output."""
     cdef const vector* p
     cdef const vector* q

@@ -15,6 +15,7 @@
 import numpy as np
 
 from minisparse._core.conv_ref import check_fit, check_image, check_output, check_size
+from minisparse._core.pattern import LIMIT
 from minisparse._core.spconv_ref import check_mask
 from minisparse._core.spmm_ref import check_pattern, check_values
 

@@ -16,7 +16,8 @@ from minisparse.methods import SNIP, Compose, DropBack, Magnitude, Method, Rando
 from minisparse.methods.pruning import Pruning
 from minisparse.model import Model
 from minisparse.models import build
-from minisparse.run import THIN, Run, TrainSettings
+from minisparse.params import Init
+from minisparse.run import THIN_MATRIX, Run, TrainSettings, thin
 from minisparse.stores import DenseStore, SparseStore
 from minisparse.testing.methods import SETTINGS, small_data, small_model
 from minisparse.train import end_epoch, fit, train_step
@@ -38,13 +39,22 @@ def sparse(run: Run) -> list[str]:
     return [name for name, p in run.model.parameters.items() if isinstance(p.store, SparseStore)]
 
 
-@pytest.mark.parametrize(("density", "expected"), [(0.1, 2), (THIN["matrix"], 2), (0.35, 0), (1.0, 0)])
+@pytest.mark.parametrize(("density", "expected"), [(0.1, 2), (THIN_MATRIX, 2), (0.35, 0), (1.0, 0)])
 def test_weights_are_held_sparse_from_the_step_after_their_mask_is_fixed_if_it_is_thin(density, expected):
     run = started(RandomPruning(density=density, allocation="uniform"))
     assert sparse(run) == []
     train_step(run)
     assert len(sparse(run)) == expected
     assert all(name.endswith("weight") for name in sparse(run))
+
+
+def test_a_convolution_of_few_input_channels_is_held_sparse_at_densities_where_others_are_dense():
+    limits = [thin(DenseStore(np.zeros((8, channels, 3, 3)), Init("constant", 0.0))) for channels in (1, 4, 5, 16, 17)]
+    assert limits == sorted(limits, reverse=True)
+    assert limits[0] == limits[1] > limits[2] == limits[3] > limits[4] == thin(
+        DenseStore(np.zeros((8, 512, 1, 1)), Init("constant", 0.0))
+    )
+    assert 0 < limits[-1] < limits[0] < 1
 
 
 def test_the_setting_dense_keeps_them_dense():

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from minisparse.bench.stepper import our_run, our_step
+from minisparse.bench.train import MASKS
 from minisparse.data import load
 from minisparse.methods import Method
 from minisparse.models import build
@@ -28,7 +29,7 @@ def growth(quick: bool) -> list[dict[str, Any]]:
     """A row a point: median seconds a step, and its multiply-adds in the forward pass."""
     rows = []
     for axis, value, model, shape, width, batch in GROWTH[:2] if quick else GROWTH:
-        run = our_run(model, shape, width, 1.0, batch)
+        run = our_run(model, shape, width, *MASKS[0], batch)
         macs = batch * sum(layer.macs(shape) for _, layer, shape in run.model.net.named_shapes(shape))
         what = {"growing": axis, "at": value, "model": model, "width": width, "N": batch, "macs": macs}
         rows.append({"case": f"{model}, {axis} {value:g}", **what, "step_s": _seconds(our_step(run))})

@@ -24,13 +24,14 @@ from minisparse.train import learn
 LR, MOMENTUM = 0.01, 0.9
 
 
-def our_run(model: str, shape: tuple[int, ...], width: float, density: float, batch: int) -> Run:
+def our_run(model: str, shape: tuple[int, ...], width: float, density: float, allocation: str, batch: int) -> Run:
     """A run that is about to begin, on one batch of normal values; of SNIP's weights at a density below 1."""
     x, labels = normal("x", 2 * batch, *shape), Stream(SEED, "bench", "labels").integers(CLASSES, 2 * batch)
     data = from_arrays("normal", (x, labels), (x[:1], labels[:1]), validation=batch, classes=CLASSES)
     network = build(model, shape, CLASSES, width, SEED)
     settings = TrainSettings(epochs=1 << 30, batch=batch, lr=LR, momentum=MOMENTUM, schedule="constant")
-    run = Run(network, data, Method() if density == 1 else SNIP(density=density), settings)
+    method = Method() if density == 1 else SNIP(density=density, allocation=allocation)
+    run = Run(network, data, method, settings)
     run.method.start(run)
     return run
 

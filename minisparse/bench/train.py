@@ -1,6 +1,7 @@
 """Training steps, dense and sparse, against PyTorch's dense ones on the same network."""
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ NETWORKS = {
 CLASSES = 10
 CHECKED = 3
 """Steps whose losses are compared, and in which memory is measured."""
-DENSITIES = (1.0, 0.1, 0.02)
+MASKS = ((1.0, "none"), (0.1, "global"), (0.1, "uniform"), (0.02, "global"), (0.02, "uniform"))
+"""Density, and how SNIP spends it: on the weights of the largest scores wherever they are, or alike in all layers."""
 TORCH = ["torch", "torch_channels_last"]
 
 
@@ -33,11 +35,14 @@ class Train(Benchmark):
         "already. Same initial values. At a density below 1 ours trains the weights that SNIP keeps, and PyTorch all: "
         "its eager mode, fused optimiser, ReLU in place, in both of its memory layouts; the faster one is "
         "torch_dense_s. Everybody has a process of his own, and takes turns with the others.",
+        "allocation: SNIP spends the density on the largest scores of the whole network (global), which are in the "
+        "first convolutions, where most of the arithmetic is; or alike in every layer (uniform).",
         f"Before anything is timed, the losses of the first {CHECKED} steps of each contestant are compared with "
         "PyTorch's in float64 (at a density below 1 ours with those of the masked network, and PyTorch's with the "
         "dense one's): apart by at most eps times the terms of all sums on the way.",
-        "ratio, and the keys of the summary, are torch_dense_s / ours_s. Peaks are those of resident memory in these "
-        "steps over what was resident after the imports; of PyTorch's layouts the lower one counts.",
+        "ratio, and the keys of the summary, are torch_dense_s / ours_s; keys that do not say uniform are of global "
+        "masks. Peaks are those of resident memory in these steps over what was resident after the imports; of "
+        "PyTorch's layouts the lower one counts.",
         "epoch_over_steps: an epoch of lenet-300-100 on MNIST with its evaluation, over the sum of its steps' times, "
         "the median of three. Rows with `growing` are our dense steps alone.",
     )
@@ -48,19 +53,15 @@ class Train(Benchmark):
 
     def grid(self):
         if self.quick:
-            return [{"model": "lenet-5-caffe", "width": 0.2, "density": d, "N": 16} for d in (1.0, 0.1)]
-        return [
-            {"model": model, "width": width, "density": density, "N": BATCH}
-            for model, (_, width) in NETWORKS.items()
-            for density in DENSITIES
-        ]
+            return [_labels("lenet-5-caffe", 0.2, *mask, 16) for mask in MASKS[:3]]
+        return [_labels(model, width, *mask, BATCH) for model, (_, width) in NETWORKS.items() for mask in MASKS]
 
     def case(self, labels):
-        return "{model} at {density:g}".format(**labels)
+        return _name(labels, " at ")
 
-    def contestants(self, model, width, density, N):
+    def contestants(self, model, width, density, allocation, N):
         shape = NETWORKS[model][0]
-        work, dense = (json.dumps([model, shape, width, d, N]) for d in (density, 1.0))
+        work, dense = (json.dumps([model, shape, width, *mask, N]) for mask in ((density, allocation), MASKS[0]))
         entrants = {"ours": self._enter("ours", work)}
         if self.peers.get("torch"):
             entrants |= {name: self._enter(name, dense) for name in TORCH}
@@ -90,7 +91,7 @@ class Train(Benchmark):
         return {"torch_dense_s": min(times), "ratio": min(times) / row["ours_s"]} if times else {}
 
     def summary(self, rows):
-        return {f"{row['model']}_{row['density']:g}": row.get("ratio") for row in rows}
+        return {_name(row, "_"): row.get("ratio") for row in rows}
 
     def further_rows(self):
         # growth.py asks stepper.py, which asks this module
@@ -101,3 +102,13 @@ class Train(Benchmark):
     def closing(self, rows):
         (found,) = (row for row in rows if "epoch_s" in row)
         return {"epoch_over_steps": found["epoch_s"] / found["steps_s"]}
+
+
+def _labels(model: str, width: float, density: float, allocation: str, batch: int) -> dict[str, Any]:
+    return {"model": model, "width": width, "density": density, "allocation": allocation, "N": batch}
+
+
+def _name(labels: dict[str, Any], between: str) -> str:
+    """Such as "vgg16 at 0.1", where masks are global, and "vgg16 at 0.1 uniform"."""
+    name = f"{labels['model']}{between}{labels['density']:g}"
+    return name + f"{between[0]}uniform" * (labels["allocation"] == "uniform")

@@ -7,6 +7,7 @@ import pytest
 
 from minisparse.bench.stepper import LR, MOMENTUM, our_run
 from minisparse.bench.torch_model import training_step
+from minisparse.bench.train import MASKS
 from minisparse.methods import Method
 from minisparse.model import Model
 from minisparse.run import Run, TrainSettings
@@ -15,10 +16,10 @@ from minisparse.train import learn
 torch = pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("density", [1.0, 0.1])
+@pytest.mark.parametrize("mask", MASKS[:3], ids=str)
 @pytest.mark.parametrize(("name", "shape"), [("lenet-5-caffe", (1, 28, 28)), ("resnet-8", (3, 8, 8))])
-def test_the_losses_of_some_steps_are_the_same(name, shape, density):
-    small = our_run(name, shape, 0.25, density, 6)
+def test_the_losses_of_some_steps_are_the_same(name, shape, mask):
+    small = our_run(name, shape, 0.25, *mask, 6)
     wide = Model.from_config(json.loads(json.dumps(small.model.config())))
     wide = Model(name, wide.net, shape, wide.seed, np.float64)
     masks = {}
