@@ -9,6 +9,10 @@ the size 2.06; standardised pixels at rate 0.1 2.40; freezing at 0.3 of the run 
 by one pixel 1.28. At 1,500 values 4.52 %, with 100 epochs 3.96; shifts 4.86; rate 0.2 5.42 and 0.1 6.22 (20 epochs),
 0.8 diverges; batches of 25 4.70 (20 epochs), of 100 4.82 (60 epochs); freezing at 0.2 of 60 epochs 4.90, and with
 momentum 0.9 at rate 0.04 5.68.
+
+On CIFAR-10 at 4.5x, wrn-16-2 at half its width, six epochs, seed 0: the dense network has a validation error of
+19.76 %, DropBack 27.62; with initial values that decay by 0.9 a step 25.42, by 0.99 23.60, by 0.997 25.28; by 0.99 and
+with momentum 0.9 at rate 0.05 25.26. Rows that end in `decayed` decay by 0.99.
 """
 
 from dataclasses import replace
@@ -26,6 +30,7 @@ SHIFTED = "trained on shifted images; the row that ends in plain is without"
 CONV = replace(MNIST, epochs=15, lr=0.1)
 """LeNet-5 has no nonlinearity behind its convolutions, and diverges at 0.4."""
 CIFAR = TrainSettings(epochs=6, batch=64, lr=0.4, schedule="cosine", momentum=0.0, weight_decay=5e-4, augment=True)
+DECAY = 0.99
 UNDERFITS = (
     "at half the width and after six epochs the budget fits the training images themselves less well, by losses of "
     "0.83 and 0.89 against 0.60 and 0.68: so small a network has few weights to spare"
@@ -37,10 +42,10 @@ def dense(training: TrainSettings, **recipe) -> Recipe:
     return Recipe({"name": "dense"}, training, **recipe)
 
 
-def dropback(budget: int | float, training: TrainSettings, **recipe) -> Recipe:
+def dropback(budget: int | float, training: TrainSettings, decay: float = 1.0, **recipe) -> Recipe:
     """A budget of values, or a density below 1."""
     amount = {"density": budget} if budget < 1 else {"budget": budget}
-    return Recipe({"name": "dropback", **amount}, training, **recipe)
+    return Recipe({"name": "dropback", **amount, "decay": decay}, training, **recipe)
 
 
 def recalled(error: float, source: str = TABLE_1) -> Figure:
@@ -70,8 +75,10 @@ def _cifar(network: str, width: float):
     """At 4.5x: no more than a point above the dense network, trained alike."""
     size = {"data": "cifar10", "width": width}
     yield Row(f"dense/{network}/1", recipe=dense(CIFAR, **size), seeds=1)
-    recipe, limit = dropback(0.222, CIFAR, **size), (f"dense/{network}/1", 1.0)
-    yield Row(f"dropback/{network}/0.222", recipe=recipe, against=limit, seeds=1, reason=UNDERFITS)
+    limit = (f"dense/{network}/1", 1.0)
+    for key, decay in (f"dropback/{network}/0.222", 1.0), (f"dropback/{network}/0.222/decayed", DECAY):
+        recipe = dropback(0.222, CIFAR, decay=decay, **size)
+        yield Row(key, recipe=recipe, against=limit, seeds=1, reason=UNDERFITS)
 
 
 ROWS = (
