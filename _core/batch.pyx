@@ -1,17 +1,19 @@
 # distutils: extra_compile_args = -ffp-contract=off
 """Compiled twin of batch_ref.py, which is its specification.
 
-* one pass: SAMPLES rows of x at a time, from each a number, side by side in a row of y
+* gather: one pass, SAMPLES rows of x at a time, from each a number, side by side in a row of y
+* crop: rows of images, of which the border is set to zero
 * no contraction to fused multiply-add: results are promised to the bit
 """
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memset
 
 import numpy as np
 
 from minisparse._core.allocator import empty_array
-from minisparse._core.batch_ref import check_samples
+from minisparse._core.batch_ref import check_images, check_samples
 
 include "team.pxi"
 
@@ -59,3 +61,39 @@ cdef inline void fill_block(const number* x, const int64_t* index, int64_t count
     for f in range(features):
         for j in range(count):
             y[f * n + j] = (<float>rows[j][f] - shift[f]) * scale[f]
+
+
+def crop(x, top, left, mirrored):
+    check_images(x, top, left, mirrored)
+    x, z = np.ascontiguousarray(x), empty_array(x.shape, x.dtype)
+    # beyond an image's size there is nothing to see, and sums with less do not overflow
+    top, left = (np.clip(by, -size, size) for by, size in zip((top, left), x.shape[2:]))
+    if z.size and x.dtype == np.uint8:
+        move[uint8_t](x, top, left, np.ascontiguousarray(mirrored).view(np.uint8), z)
+    elif z.size:
+        move[float](x, top, left, np.ascontiguousarray(mirrored).view(np.uint8), z)
+    return z
+
+
+cdef void move(const number[:, :, :, ::1] x, const int64_t[::1] top, const int64_t[::1] left,
+               const uint8_t[::1] mirrored, number[:, :, :, ::1] z):
+    cdef int64_t j, c, a, b, first, last, height = x.shape[2], width = x.shape[3]
+    cdef const number* source
+    cdef number* row
+    # |top| <= height and |left| <= width: so a row in [0, height) is of the image, and so are columns first to last - 1
+    with nogil:
+        for j in range(x.shape[0]):
+            first, last = max(0, -left[j]), min(width, width - left[j])
+            for c in range(x.shape[1]):
+                for a in range(height):
+                    row = &z[j, c, a, 0]
+                    memset(row, 0, width * sizeof(number))
+                    if not 0 <= a + top[j] < height:
+                        continue
+                    source = &x[j, c, a + top[j], 0]
+                    if mirrored[j]:
+                        for b in range(first, last):
+                            row[width - 1 - b] = source[b + left[j]]
+                    else:
+                        for b in range(first, last):
+                            row[b] = source[b + left[j]]

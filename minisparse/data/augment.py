@@ -5,9 +5,9 @@ arXiv:1512.03385, section 4.2.
 """
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from minisparse import rng
+from minisparse._core import batch
 
 
 def shift(x: np.ndarray, stream: rng.Stream, pad: int) -> np.ndarray:
@@ -23,17 +23,15 @@ def shift(x: np.ndarray, stream: rng.Stream, pad: int) -> np.ndarray:
     -------
     (n, C, H, W) of the same type, new memory
     """
-    n, _, height, width = x.shape
-    top, left = stream.integers(2 * pad + 1, 2 * n).reshape(2, n)
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    # (n, C, 2 pad + 1, 2 pad + 1, H, W): every crop, without a copy
-    windows = sliding_window_view(padded, (height, width), axis=(2, 3))
-    return windows[np.arange(n), :, top, left]
+    return batch.crop(x, *_corners(len(x), stream, pad), np.zeros(len(x), bool))
 
 
 def crop_and_flip(x: np.ndarray, stream: rng.Stream, pad: int = 4) -> np.ndarray:
     """`shift`, and half of the images mirrored left to right, by a coin of the same stream for each."""
-    crops = shift(x, stream, pad)
-    flip = stream.integers(2, len(x)).astype(bool)
-    crops[flip] = crops[flip][..., ::-1]
-    return crops
+    corners = _corners(len(x), stream, pad)
+    return batch.crop(x, *corners, stream.integers(2, len(x)).astype(bool))
+
+
+def _corners(n: int, stream: rng.Stream, pad: int) -> np.ndarray:
+    """Where crops begin in the images without their border, (2, n) int64: rows, then columns."""
+    return stream.integers(2 * pad + 1, 2 * n).reshape(2, n) - pad
