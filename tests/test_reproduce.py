@@ -445,10 +445,11 @@ def ran(error, size, distances):
 def test_figures_are_drawn_of_what_has_run(tmp_path):
     figures.draw(ROWS, {}, tmp_path)
     assert not list(tmp_path.iterdir())
-    runs = {key: [ran(2.0, 1000, [1.0, 1.5])] for key in [*figures.DIFFUSION, "snip/lenet-5-caffe/0.02"]}
+    moving = [f"{key}/{end}" for key in figures.MOVING for end in figures.DIFFUSION.values()]
+    runs = {key: [ran(2.0, 1000, [1.0, 1.5])] for key in [*moving, "snip/lenet-5-caffe/0.02"]}
     figures.draw(ROWS, runs, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"diffusion.png", "bytes.png"}
-    assert set(figures.DIFFUSION) <= {row.key for row in ROWS}
+    assert set(moving) <= {row.key for row in ROWS}
 
 
 def test_list_names_every_row(capsys):

@@ -16,11 +16,16 @@ NETWORKS = {"lenet-300-100": 266_610, "lenet-5-caffe": 431_080}
 WORST = 8
 """Percent, above which no point is drawn."""
 DIFFUSION = {
-    "dense/lenet-300-100/266610/plain": "dense, 266,610 values",
-    "dropback/lenet-300-100/50000/plain": "DropBack, 50,000",
-    "dropback/lenet-300-100/20000/plain": "DropBack, 20,000",
+    "8 epochs in batches of 100": "short",
+    "30 epochs in batches of 50": "plain",
 }
-"""Rows that are trained alike, as in the paper -> their labels; the others are compared with the first."""
+"""Trainings in which movement is compared -> how their rows' keys end; none of them shifts images."""
+MOVING = {
+    "dense/lenet-300-100/266610": "dense, 266,610 values",
+    "dropback/lenet-300-100/50000": "DropBack, 50,000",
+    "dropback/lenet-300-100/20000": "DropBack, 20,000",
+}
+"""How these keys begin -> their labels; the others are compared with the first."""
 
 
 def draw(rows: tuple[Row, ...], runs: Runs, folder: Path) -> None:
@@ -35,25 +40,30 @@ def draw(rows: tuple[Row, ...], runs: Runs, folder: Path) -> None:
 
 
 def weight_diffusion(plt, rows: tuple[Row, ...], runs: Runs):
-    """|w - w(0)| over the epochs, and its ratio to the dense network's; mean and range over seeds."""
-    found = {key: _distances(runs.get(key, [])) for key in DIFFUSION}
-    dense, *others = DIFFUSION
-    if any(distances.size == 0 for distances in found.values()):
+    """|w - w(0)| over the epochs, and its ratio to the dense network's, a line of panels a training."""
+    found = {what: [_distances(runs.get(f"{key}/{end}", [])) for key in MOVING] for what, end in DIFFUSION.items()}
+    if any(of_network.size == 0 for distances in found.values() for of_network in distances):
         return None
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
-    for i, (key, label) in enumerate(DIFFUSION.items()):
-        _band(left, found[key], PALETTE[i], MARKERS[i], label)
-    seeds = min(len(distances) for distances in found.values())
-    for i, key in enumerate(others, 1):
-        _band(right, found[key][:seeds] / found[dense][:seeds], PALETTE[i], MARKERS[i], DIFFUSION[key])
+    figure, panels = plt.subplots(len(found), 2, figsize=(9.6, 3.5 * len(found)), layout="constrained")
+    for (left, right), (what, distances) in zip(panels, found.items(), strict=True):
+        _diffusion(left, right, distances)
+        left.set(ylabel="|w - w(0)|", title=f"lenet-300-100 on MNIST, {what}")
+        right.set(ylabel="the same, over the dense network's", title="seed by seed")
+    figure.suptitle("Weight diffusion, mean and range over seeds")
+    return figure
+
+
+def _diffusion(left, right, distances: list[np.ndarray]) -> None:
+    """Of one training, (seeds, epochs) for each of MOVING."""
+    seeds, labels = min(map(len, distances)), [*MOVING.values()]
+    for i, (of_network, label) in enumerate(zip(distances, labels, strict=True)):
+        _band(left, of_network, PALETTE[i], MARKERS[i], label)
+        if i:
+            _band(right, of_network[:seeds] / distances[0][:seeds], PALETTE[i], MARKERS[i], label)
     right.axhspan(0.97, 1.03, color="grey", alpha=0.15, linewidth=0, label="within 3 %")
-    left.set(xscale="log", yscale="log", ylabel="|w - w(0)|", title="Weight diffusion, lenet-300-100 on MNIST")
-    right.set(xscale="log", ylabel="|w - w(0)|, over the dense network's", title="The same, seed by seed")
     for axes in (left, right):
         axes.set_xlabel("epochs")
-        axes.xaxis.set_major_formatter("{x:g}")
         axes.legend(fontsize=8)
-    return figure
 
 
 def _distances(ran: list[dict]) -> np.ndarray:
