@@ -6,6 +6,7 @@ from minisparse.reproduce import (
     dropback,
     espn,
     quantised_sparse,
+    record,
     related,
     snip,
     soft_weight_sharing,
@@ -15,7 +16,7 @@ from minisparse.reproduce.sweep import sweep
 
 PAPERS = {"dropback": dropback.ROWS, "snip": snip.ROWS, "espn": espn.ROWS}
 PAPERS |= {"soft_weight_sharing": soft_weight_sharing.ROWS, "deep_compression": deep_compression.ROWS}
-PAPERS |= {"quantised_sparse": quantised_sparse.ROWS, "bits": bits.ROWS}
+PAPERS |= {"quantised_sparse": quantised_sparse.ROWS, "record": record.ROWS, "bits": bits.ROWS}
 PAPERS["related"] = related.rows({row.key for rows in PAPERS.values() for row in rows})
 """Name of a paper's file -> its rows."""
 ROWS = tuple(row for rows in PAPERS.values() for row in rows)
