@@ -32,6 +32,9 @@ What the papers state, and what we measured. This file is generated from `docs/r
   the factor is float32's bytes over these.
 * "Asked" is what we set out to reach; a row without it is there for comparison. Minutes are wall-clock, a run.
 """
+BASELINES = """\
+Mean test errors in percent; the rows below say over how many seeds.
+"""
 
 
 class Table(Report):
@@ -156,7 +159,7 @@ def report(rows: list[Row], runs: Runs, notes: list[str]) -> Table:
 
 def markdown(runs: Runs) -> str:
     """docs/REPRODUCTIONS.md."""
-    parts = [HEAD, "## Baselines on one budget\n", _baselines(runs)]
+    parts = [HEAD, "## Baselines on one budget\n", BASELINES, _baselines(runs)]
     for name, rows in PAPERS.items():
         text = importlib.import_module(f"minisparse.reproduce.{name}").__doc__.strip()
         title, _, words = text.partition("\n\n")
