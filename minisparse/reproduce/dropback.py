@@ -39,7 +39,8 @@ CIFAR = TrainSettings(epochs=6, batch=64, lr=0.4, schedule="cosine", momentum=0.
 DECAY = 0.99
 UNDERFITS = (
     "at half the width and after six epochs the budget fits the training images themselves less well, by losses of "
-    "0.83 and 0.89 against 0.60 and 0.68: so small a network has few weights to spare"
+    "0.83 and 0.89 against 0.60 and 0.68: so small a network has few weights to spare. Initial values that decay win "
+    "back half of it on wrn-16-2, momentum nothing; wider networks and longer runs were not within reach"
 )
 TOO_LARGE = "a network of this size needs days on a CPU; the rows on narrower networks stand in for it"
 
