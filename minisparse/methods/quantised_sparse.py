@@ -34,7 +34,8 @@ Behind a method that chooses masks (`Compose(DropBack(...), QuantisedSparse(...)
 mask, which stays its own; those that m leaves out are stored zeros. That mask should be fixed by `freeze`.
 Suggested: a fifth of the learning rate that suits the dense network, since weights that flip between levels are noise.
 Measured: lenet-300-100 on MNIST, 3.2 % of the weights, Q = 3, biases of 4 bits, 20 epochs, one run: 1.58 % validation
-error in a file of 6,263 bytes, 170 times smaller than float32's.
+error in a file of 6,263 bytes, 170 times smaller than float32's. Behind ESPN, 1.7 % of the weights, Q = 7, 120 epochs:
+1.68 % test error (1.59 to 1.78 over 5 seeds) in 4,844 bytes.
 Does not help: where few bits are wanted without zeros; then LSQ has a level more.
 
 Source: J.-H. Park, K.-M. Kim, S. Lee, ACM TECS 21(5), 2022, 3524066.
