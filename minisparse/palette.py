@@ -22,8 +22,9 @@ METHODS = {
     "soft-weight-sharing": PINK,
     "quantised-sparse": SKY,
     "deep-compression": RED,
+    "record": BLACK,
 }
-"""By the name of a method."""
+"""By the name of a method, or of rows that compose several."""
 
 
 def pyplot():

@@ -413,8 +413,13 @@ def test_a_quick_run_of_some_rows_works_and_says_that_it_measures_nothing(capsys
 
 def test_show_prints_the_committed_means_by_key(capsys):
     printed = answer(capsys, "--show")
-    committed = {row.key: results.load(row, DOCS / "results") for row in ROWS}
-    expected = {key: np.mean([run["test_error"] for run in found]) for key, found in committed.items() if found}
+    expected = {}
+    for row in ROWS:
+        found = results.load(row, DOCS / "results")
+        figures = () if not found else ("error", "file_bytes", "ratio") if row.weighed else ("error",)
+        for figure in figures:
+            key = f"{row.key}/{figure}" if row.weighed else row.key
+            expected[key] = np.mean([run["test_error" if figure == "error" else figure] for run in found])
     assert printed["summary"] == pytest.approx(expected)
     assert [row["row"] for row in printed["rows"]] == [row.key for row in ROWS]
 
