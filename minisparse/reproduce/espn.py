@@ -12,11 +12,11 @@ Validation errors at density 0.01, seed 0: rate 1e-3 and 20 epochs 0.98 % with a
 from dataclasses import replace
 
 from minisparse.reproduce.rows import Recipe, Row
-from minisparse.reproduce.snip import CONV, FC
+from minisparse.reproduce.snip import ADAM, FC
 
 TRAINING = {
     "lenet-300-100": replace(FC, batch=256, lr=0.05),
-    "lenet-5-caffe": replace(CONV, epochs=30, batch=128, lr=2e-3, optimizer="adam", warmup=0.0, weight_decay=0.0),
+    "lenet-5-caffe": ADAM,
 }
 SEARCH = {
     "lenet-300-100": {},

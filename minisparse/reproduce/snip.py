@@ -25,6 +25,8 @@ CONV = replace(FC, epochs=20, lr=0.02, warmup=0.1)
 THIN_CONV = replace(CONV, epochs=60, lr=0.05)
 """Of masks that are fixed before training: such a network is slow to learn, and stands a rate at which a dense one
 diverges."""
+ADAM = replace(CONV, epochs=30, batch=128, lr=2e-3, optimizer="adam", warmup=0.0, weight_decay=0.0)
+"""Where convolutions are pruned or rounded in few steps: SGD, without a nonlinearity behind them, ends in NaN there."""
 TRAINING = {"lenet-300-100": FC, "lenet-5-caffe": CONV}
 """How the sparse networks of MNIST are trained, whatever chose their masks."""
 FIXED_FIRST = ("random", "magnitude-init", "snip", "iterative-snip", "force", "grasp")
