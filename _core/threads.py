@@ -7,8 +7,8 @@ OpenMP before.
 
 Idle threads spin for a while: GNU's OpenMP's for 300,000 rounds, tens of milliseconds, and those of NumPy's OpenBLAS
 for a tenth of a second, in which each keeps the other from the same cores. A network that takes turns with both ran
-up to twenty times slower. OpenMP's get 2,000 rounds, enough for the time between two kernels; OpenBLAS's about as
-long, if this package is imported before NumPy. Which core a thread runs on, team.h settles.
+up to twenty times slower. OpenMP's get 5,000 rounds, a quarter of a millisecond, enough for the time between two
+kernels that are worth a second thread; OpenBLAS's about as long, if this package is imported before NumPy. Which core a thread runs on, team.h settles.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 VARIABLE = "MINISPARSE_NUM_THREADS"
-SPINS = 2000
+SPINS = 5000
 """Rounds that an idle thread of GNU's OpenMP spins before it sleeps."""
 LOG_TICKS = 20
 """Logarithm to base 2 of the processor's ticks that an idle thread of OpenBLAS spins."""
