@@ -8,7 +8,7 @@ cdef extern from "<omp.h>" nogil:
     int omp_get_max_threads()
 
 cdef enum:
-    NEAR = 36 << 10  # bytes in the nearest cache, about
+    NEAR = 20 << 10  # bytes in the nearest cache, about
     ENTRIES = 14     # of a sum that pay for keeping it
     MANY = 1 << 15   # entries from which threads are worth waking to move them
 
