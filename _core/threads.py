@@ -8,7 +8,8 @@ OpenMP before.
 Idle threads spin for a while: GNU's OpenMP's for 300,000 rounds, tens of milliseconds, and those of NumPy's OpenBLAS
 for a tenth of a second, in which each keeps the other from the same cores. A network that takes turns with both ran
 up to twenty times slower. OpenMP's get 5,000 rounds, a quarter of a millisecond, enough for the time between two
-kernels that are worth a second thread; OpenBLAS's about as long, if this package is imported before NumPy. Which core a thread runs on, team.h settles.
+kernels that are worth a second thread; OpenBLAS's about as long, if this package is imported before NumPy. Which core
+a thread runs on, team.h settles.
 """
 
 import ctypes
