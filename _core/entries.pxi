@@ -39,6 +39,7 @@ cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, widt
 
     `used` are the channels that are packed, `channel` the place of an entry's among them. So many
     chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of.
+    A mask keeps this for long: `at` counts pixels, and 16 bits are all that numbers get where they fit; see `loaded`.
     """
     if len(at) >= LIMIT:
         raise ValueError(f"{len(at)} entries are too many for a convolution: fewer than 2^31 are allowed")
@@ -48,7 +49,19 @@ cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, widt
     chunk = channel // max(-(-channels // chunks), 1)
     bins = ((residue * chunks + chunk) * rows + row) * plan.span + u
     starts, order = _sort(bins, residues * chunks * rows * plan.span)
-    return starts, at[order], order, used.astype(np.int32), chunks
+    return *(_narrow(part) for part in (starts, at[order] // PIXEL, order, used)), chunks
+
+
+cdef _narrow(index):
+    return index.astype(np.uint16) if not len(index) or index.max() < 2**16 else index
+
+
+cdef loaded(entries):
+    """What `arrange` gave, for the loops: `at` in bytes, 32 bits each."""
+    *parts, chunks = entries
+    starts, at, order, used = (part.astype(np.int32) for part in parts)
+    at *= PIXEL
+    return starts, at, order, used, chunks
 
 
 cdef int64_t group_of(Image* x, Plan* plan, int64_t band) noexcept:

@@ -96,7 +96,8 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(len(pattern.indices), dy.dtype)
     if dw.size and dy.size:
-        starts, at, order, used, chunks = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
+        entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
+        starts, at, order, used, chunks = loaded(entries)
         band, tasks, parts = parts_of(dy, x, len(at), plan, BAND if chunks > 1 else 4 * BAND)
         x, dy = with_contiguous_batch(x), with_contiguous_batch(dy)
         _sample(starts, at, order, used, chunks, dy, x, empty((parts, len(at)), dy.dtype), dw, plan, band, tasks)
@@ -107,7 +108,7 @@ cdef gather(entries, values, x, y, Plan plan, residues):
     """y[o, a, b] = sum of values[k] x[at[k] from (a, b)] over the entries k of row o."""
     if not y.size:
         return
-    starts, at, order, used, chunks = entries
+    starts, at, order, used, chunks = loaded(entries)
     blocks, band = bands_of(y[:, ::residues])
     _gather(starts, at, taken(values, order), used, chunks, with_contiguous_batch(x), y, plan, residues, blocks, band)
 

@@ -71,9 +71,11 @@ def test_the_log_says_why_a_masked_weight_is_computed_as_a_dense_one():
     assert started(Method()).why_dense() == ""
 
 
-def test_a_fiftieth_of_the_weights_trains_in_a_twentieth_of_their_memory():
-    model = build("lenet-300-100", (1, 28, 28), 10)
-    x = np.zeros((40, 1, 28, 28), np.float32)
+@pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5-caffe", "resnet-20"])
+def test_a_fiftieth_of_the_weights_trains_in_a_twentieth_of_their_memory(name):
+    shape = (3, 32, 32) if name == "resnet-20" else (1, 28, 28)
+    model = build(name, shape, 10)
+    x = np.zeros((40, *shape), np.float32)
     data = from_arrays("none", (x, np.zeros(40, int)), (x, np.zeros(40, int)), classes=10)
     run = Run(model, data, RandomPruning(density=0.02), replace(SETTINGS, batch=20, optimizer="sgd"))
     run.method.start(run)
