@@ -19,7 +19,7 @@ from minisparse.checkpoint import RunFolder
 from minisparse.cli import main
 from minisparse.compressed import compress
 from minisparse.data import load
-from minisparse.reproduce import PAPERS, ROWS, Figure, Recipe, Row, figures, results, select, sweep
+from minisparse.reproduce import PAPERS, ROWS, Figure, Recipe, Row, bits, figures, results, select, sweep
 from minisparse.reproduce.related import DENSITIES, METHODS, NETWORKS
 from minisparse.reproduce.report import Outcome, markdown, report
 from minisparse.reproduce.run import Work, perform, small_data
@@ -455,6 +455,15 @@ def test_figures_are_drawn_of_what_has_run(tmp_path):
     figures.draw(ROWS, runs, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"diffusion.png", "bytes.png"}
     assert set(moving) <= {row.key for row in ROWS}
+
+
+def test_error_against_bits_is_drawn_once_all_of_it_has_run(tmp_path):
+    runs = {row.key: [ran(2.0, 1000, [])] for row in bits.ROWS}
+    figures.draw(ROWS, runs, tmp_path)
+    assert (tmp_path / "bits.png").exists()
+    (tmp_path / "bits.png").unlink()
+    figures.draw(ROWS, {name: run for name, run in runs.items() if name != bits.key("lsq", 3, True)}, tmp_path)
+    assert not (tmp_path / "bits.png").exists()
 
 
 def test_list_names_every_row(capsys):

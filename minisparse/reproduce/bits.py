@@ -2,9 +2,9 @@
 
 Uniform quantisation over the range, learned steps (LSQ), DoReFa, ternary and binary weights: methods/uniform.py,
 lsq.py, dorefa.py, ternary.py, binary.py. No paper states these figures for this network: there is nothing to compare
-with but each other, and the network that is not quantised, `dense/lenet-5-caffe/1`. All layers are quantised, the first
-and last ones too, after 30 % of a training that is half as long as that of SNIP's rows. `wK` are weights of K bits,
-`wKaK` activations as well; ternary weights count as 2 bits.
+with but each other, and `w32`, the same six epochs without any of it. All layers are quantised, the first and last
+ones too, after 30 % of the training. `wK` are weights of K bits, `wKaK` activations as well; ternary weights count as
+2 bits.
 """
 
 from dataclasses import replace
@@ -17,13 +17,19 @@ BITS = {"uniform": range(8, 0, -1), "lsq": range(8, 0, -1), "dorefa": range(8, 0
 """A method's name -> the bits of its rows."""
 
 
+def key(method: str, bits: int, activations: bool) -> str:
+    """Of a row: weights of so many bits, and activations too or not."""
+    return f"{method}/lenet-5-caffe/w{bits}" + (f"a{bits}" if activations else "")
+
+
 def _row(method: str, bits: int, activations: bool) -> Row:
     settings = {"bits": bits} if len(BITS[method]) > 1 else {}
     recipe = {"name": method, "begin": 0.3, "activations": bits if activations else 0, **settings}
-    key = f"{method}/lenet-5-caffe/w{bits}" + (f"a{bits}" if activations else "")
-    return Row(key, None, Recipe(recipe, TRAINING, standardised=True), seeds=1, weighed=True)
+    return Row(key(method, bits, activations), None, Recipe(recipe, TRAINING, standardised=True), seeds=1, weighed=True)
 
 
-ROWS = tuple(
-    _row(method, bits, activations) for activations in (False, True) for method in BITS for bits in BITS[method]
+DENSE = Row("dense/lenet-5-caffe/w32", None, Recipe({"name": "dense"}, TRAINING, standardised=True), seeds=1)
+ROWS = (
+    DENSE,
+    *(_row(method, bits, too) for too in (False, True) for method in BITS for bits in BITS[method]),
 )

@@ -7,7 +7,8 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from minisparse.palette import GREY, MARKERS, METHODS, PALETTE, label_plainly, pyplot
+from minisparse.palette import BLACK, GREY, MARKERS, METHODS, PALETTE, label_plainly, pyplot
+from minisparse.reproduce.bits import BITS, DENSE, key
 from minisparse.reproduce.report import Outcome, Runs
 from minisparse.reproduce.rows import Row
 
@@ -31,7 +32,8 @@ MOVING = {
 def draw(rows: tuple[Row, ...], runs: Runs, folder: Path) -> None:
     """Write every figure whose rows have run into `folder`."""
     plt = pyplot()
-    for name, drawing in (("diffusion", weight_diffusion), ("bytes", error_against_bytes)):
+    drawings = {"diffusion": weight_diffusion, "bytes": error_against_bytes, "bits": error_against_bits}
+    for name, drawing in drawings.items():
         figure = drawing(plt, rows, runs)
         if figure:
             # no date and no version: equal figures are equal bytes
@@ -127,3 +129,24 @@ def _colour(method: str) -> str:
 
 def _marker(method: str) -> str:
     return MARKERS[[*METHODS].index(method) % len(MARKERS)] if method in METHODS else "."
+
+
+def error_against_bits(plt, rows: tuple[Row, ...], runs: Runs):
+    """Test error of lenet-5-caffe against the bits of its weights, and of its weights and activations."""
+    outcomes = {row.key: Outcome(row, runs).mean for row in rows}
+    asked = [key(method, bits, too) for too in (False, True) for method in BITS for bits in BITS[method]]
+    if any(outcomes.get(name) is None for name in (*asked, DENSE.key)):
+        return None
+    figure, panels = plt.subplots(1, 2, figsize=(9.6, 4), layout="constrained", sharey=True)
+    for activations, axes, title in zip((False, True), panels, ("weights", "weights and activations"), strict=True):
+        for i, (method, its) in enumerate(BITS.items()):
+            errors = [outcomes[key(method, bits, activations)] for bits in its]
+            axes.plot(its, errors, MARKERS[i] + "-", color=PALETTE[i], markersize=6, label=method)
+        axes.axhline(outcomes[DENSE.key], color=BLACK, linestyle="--", linewidth=1, label="neither, float32")
+        axes.set(yscale="log", xlabel="bits", title=title)
+        label_plainly(axes.yaxis)
+        axes.invert_xaxis()
+    panels[0].set_ylabel("test error (%)")
+    panels[0].legend(fontsize=8)
+    figure.suptitle("lenet-5-caffe on MNIST, quantised from 30 % of its training on")
+    return figure
