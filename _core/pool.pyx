@@ -2,6 +2,7 @@
 
 * vectors over the batch; a window's result stays near the processor while its pixels are compared, a channel of dx
   while all windows are
+* where windows tile the image, each pixel of dx is written once
 * threads take whole channels, so that results do not depend on their number
 * complex arrays take the twin
 """
@@ -86,26 +87,33 @@ def maximum_backward(dy, winner, kernel, stride, height, width):
 cdef void pull_back(const floating[:, :, :, ::1] dy, const int32_t[:, :, :, ::1] winner, int64_t kernel,
                     int64_t stride, floating[:, :, :, ::1] dx, int threads):
     cdef int64_t c
+    cdef bint tiled = kernel == stride and stride * dy.shape[1] == dx.shape[1] and stride * dy.shape[2] == dx.shape[2]
     if dx.shape[1] and dx.shape[2] and dx.shape[3]:
         for c in prange(dy.shape[0], nogil=True, schedule="static", num_threads=threads):
-            memset(&dx[c, 0, 0, 0], 0, dx.shape[1] * dx.shape[2] * dx.shape[3] * sizeof(floating))
-            pull_back_channel(c, dy, winner, kernel, stride, dx)
+            if not tiled:
+                memset(&dx[c, 0, 0, 0], 0, dx.shape[1] * dx.shape[2] * dx.shape[3] * sizeof(floating))
+            pull_back_channel(c, dy, winner, kernel, stride, tiled, dx)
 
 
 cdef void pull_back_channel(int64_t c, const floating[:, :, :, ::1] dy, const int32_t[:, :, :, ::1] winner,
-                            int64_t kernel, int64_t stride, floating[:, :, :, ::1] dx) noexcept nogil:
+                            int64_t kernel, int64_t stride, bint tiled, floating[:, :, :, ::1] dx) noexcept nogil:
     cdef int64_t i, j, place
     # the last window first: so a pixel of many windows is their winner at its places in rising order, as in the twin
     for i in range(dy.shape[1] - 1, -1, -1):
         for j in range(dy.shape[2] - 1, -1, -1):
             for place in range(kernel * kernel):
-                reward(&dy[c, i, j, 0], &winner[c, i, j, 0], dy.shape[3], <int32_t>place,
+                reward(&dy[c, i, j, 0], &winner[c, i, j, 0], dy.shape[3], <int32_t>place, tiled,
                        &dx[c, stride * i + place // kernel, stride * j + place % kernel, 0])
 
 
-cdef void reward(const floating* dy, const int32_t* winner, int64_t n, int32_t place, floating* dx) noexcept nogil:
-    """Eq. 2, one pixel of the window."""
+cdef void reward(const floating* dy, const int32_t* winner, int64_t n, int32_t place, bint once,
+                 floating* dx) noexcept nogil:
+    """Eq. 2, one pixel of the window; `once` if it is in no other."""
     cdef floating zero = 0
     cdef int64_t k
-    for k in range(n):
-        dx[k] += dy[k] if winner[k] == place else zero
+    if once:
+        for k in range(n):
+            dx[k] = zero + (dy[k] if winner[k] == place else zero)
+    else:
+        for k in range(n):
+            dx[k] += dy[k] if winner[k] == place else zero
