@@ -11,6 +11,7 @@ import numpy as np
 
 from minisparse._core import update as kernel
 from minisparse.params import Parameter
+from minisparse.stores import put_at_rest
 
 
 class Optimizer:
@@ -42,7 +43,7 @@ class Optimizer:
         """Zero the state of the entries off the mask."""
         for slot in self._slots(name):
             if self.state[slot].shape == mask.shape:
-                self.state[slot][~mask] = 0
+                put_at_rest(self.state[slot], mask)
 
     def rearrange(self, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
         """Bring the state of a parameter whose store has changed into its new shape."""

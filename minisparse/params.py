@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minisparse._core import rng as kernel
-from minisparse.stores import DenseStore, RegeneratedStore, SparseStore, Store
+from minisparse.stores import DenseStore, RegeneratedStore, SparseStore, Store, put_at_rest
 
 ROLES = ("weight", "bias", "gain", "step")
 
@@ -155,7 +155,7 @@ class Parameter:
                 return
             raise ValueError(f"{self.name}: the mask of a sparse store is fixed; call to_dense() first")
         self.store.mask, self.store.frozen = mask, frozen
-        np.copyto(self.store.values, self.rest() if rest is None else rest, where=~mask)
+        put_at_rest(self.store.values, mask, self.rest() if rest is None else rest)
 
     def regenerate(self) -> None:
         """Hold no entry: all are at their initial values, made anew in each product, and compete for a place."""

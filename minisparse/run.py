@@ -17,7 +17,7 @@ from minisparse.settings import check, setting
 from minisparse.stores import DenseStore, SparseStore
 
 STORES = ("auto", "dense", "regenerated")
-THIN_MATRIX = 0.3
+THIN_MATRIX = 0.5
 THIN_CONVOLUTION = {4: 0.9, 16: 0.65, np.inf: 0.45}
 """Largest density at which a weight is held sparse: up to it the three products together are faster so.
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minisparse.params import Init, Parameter
-from minisparse.stores import DenseStore, Geometry, SparseStore
+from minisparse.stores import DenseStore, Geometry, SparseStore, put_at_rest
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 RESTS = st.sampled_from([0.0, 0.5, 1.0])
@@ -197,3 +197,25 @@ def test_a_product_with_rest_one_is_the_same_whatever_the_tile(monkeypatch):
 def test_a_kernel_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         Geometry((3, 3)).output_size(2, 5)
+
+
+ODD = st.sampled_from([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, 1.5, -2.0])
+
+
+@given(
+    st.lists(st.tuples(ODD, st.booleans(), ODD), max_size=9),
+    st.sampled_from([np.float32, np.float64, np.complex128]),
+    st.booleans(),
+)
+def test_entries_off_the_mask_go_to_rest_and_others_stay_to_the_bit(entries, dtype, zero):
+    values, mask, rest = (np.array([entry[i] for entry in entries], kind) for i, kind in enumerate((dtype, bool, "f4")))
+    expected = values.copy()
+    expected[~mask] = 0 if zero else rest[~mask]
+    put_at_rest(values, mask, None if zero else rest)
+    assert values.tobytes() == expected.tobytes()
+
+
+def test_entries_of_a_view_go_to_rest():
+    whole = np.ones((4, 6), np.float32)
+    put_at_rest(whole[:, ::2], np.zeros((4, 3), bool))
+    assert whole.sum(axis=0).tolist() == [0, 4, 0, 4, 0, 4]

@@ -76,7 +76,7 @@ class DenseStore(Store):
         """grad += gradient, an array that is nobody else's: the first of a step is the sum so far."""
         gradient = gradient.reshape(self.shape)
         if self.mask is not None and self.frozen:
-            np.copyto(gradient, 0, where=~self.mask)
+            put_at_rest(gradient, self.mask)
         if self._grad is None and gradient.dtype == self.values.dtype:
             self._grad = gradient
         else:
@@ -106,6 +106,24 @@ class DenseStore(Store):
 
     def _matrices(self, groups: int) -> np.ndarray:
         return self.values.reshape(groups, len(self.values) // groups, -1)
+
+
+def put_at_rest(values: np.ndarray, mask: np.ndarray, rest: np.ndarray | None = None) -> None:
+    """In place: entries off the mask become those of `rest`, or 0; NaN goes too.
+
+    On the bits of the numbers, since a branch an entry takes up to thirty times as long.
+    """
+    if values.dtype.kind == "c":
+        np.copyto(values, 0 if rest is None else rest, where=~mask)
+        return
+    bits, kept = values.view(f"i{values.itemsize}"), -mask.view(np.int8)  # all ones, or none
+    if rest is None:
+        bits &= kept
+        return
+    other = rest.astype(values.dtype, copy=False).view(bits.dtype)
+    bits ^= other
+    bits &= kept
+    bits ^= other
 
 
 def _split(x: np.ndarray, groups: int) -> np.ndarray:
