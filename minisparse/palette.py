@@ -7,6 +7,7 @@ GREY = "#8a8a8a"
 MARKERS = "osD^vPX*"
 METHODS = {
     "dense": BLACK,
+    "record": BLACK,
     "dropback": BLUE,
     "snip": ORANGE,
     "espn": GREEN,
@@ -22,7 +23,6 @@ METHODS = {
     "soft-weight-sharing": PINK,
     "quantised-sparse": SKY,
     "deep-compression": RED,
-    "record": BLACK,
 }
 """By the name of a method, or of rows that compose several."""
 
@@ -42,5 +42,6 @@ def label_plainly(axis) -> None:
     from matplotlib.ticker import LogLocator
 
     axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 5, 7)))
+    first, last = axis.get_view_interval()
+    axis.set_minor_locator(LogLocator(subs=(2, 5) if last > 300 * first else (1.5, 2, 3, 5, 7)))
     axis.set_minor_formatter("{x:g}")

@@ -8,7 +8,7 @@ from string import ascii_lowercase
 import numpy as np
 
 from minisparse.palette import BLACK, GREY, MARKERS, METHODS, PALETTE, label_plainly, pyplot
-from minisparse.reproduce.bits import BITS, DENSE, key
+from minisparse.reproduce import bits
 from minisparse.reproduce.report import Outcome, Runs
 from minisparse.reproduce.rows import Row
 
@@ -92,19 +92,19 @@ def error_against_bytes(plt, rows: tuple[Row, ...], runs: Runs):
         _published(axes, [row for row in rows if row.network == network], 4 * NETWORKS[network])
         axes.set(xscale="log", yscale="log", xlabel="size of the file (KiB)", title=f"{network} on MNIST")
         axes.set_ylabel(f"test error (%), mean over seeds; up to {WORST} %")
+        axes.margins(x=0.1)
         axes.set_ylim(top=min(axes.get_ylim()[1], WORST))
         for axis in (axes.xaxis, axes.yaxis):
             label_plainly(axis)
         axes.tick_params(which="both", labelsize=7)
-        axes.margins(x=0.1)
         axes.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.06), frameon=False)
     return figure
 
 
 def _weighed(network: str, rows: tuple[Row, ...], runs: Runs) -> dict[str, list[tuple[float, float]]]:
-    """Method -> (KiB, error) of each of its rows whose files' lengths are known."""
+    """Method -> (KiB, error) of each of its rows whose files' lengths are known; those of bits.py have their own."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for outcome in (Outcome(row, runs) for row in rows if row.network == network):
+    for outcome in (Outcome(row, runs) for row in rows if row.network == network and row not in bits.ROWS):
         if outcome.measured_bytes is not None:
             points.setdefault(_method(outcome.row), []).append((outcome.measured_bytes / 1024, outcome.mean))
     return points
@@ -134,15 +134,14 @@ def _marker(method: str) -> str:
 def error_against_bits(plt, rows: tuple[Row, ...], runs: Runs):
     """Test error of lenet-5-caffe against the bits of its weights, and of its weights and activations."""
     outcomes = {row.key: Outcome(row, runs).mean for row in rows}
-    asked = [key(method, bits, too) for too in (False, True) for method in BITS for bits in BITS[method]]
-    if any(outcomes.get(name) is None for name in (*asked, DENSE.key)):
+    if any(outcomes.get(row.key) is None for row in bits.ROWS):
         return None
     figure, panels = plt.subplots(1, 2, figsize=(9.6, 4), layout="constrained", sharey=True)
     for activations, axes, title in zip((False, True), panels, ("weights", "weights and activations"), strict=True):
-        for i, (method, its) in enumerate(BITS.items()):
-            errors = [outcomes[key(method, bits, activations)] for bits in its]
+        for i, (method, its) in enumerate(bits.BITS.items()):
+            errors = [outcomes[bits.key(method, width, activations)] for width in its]
             axes.plot(its, errors, MARKERS[i] + "-", color=PALETTE[i], markersize=6, label=method)
-        axes.axhline(outcomes[DENSE.key], color=BLACK, linestyle="--", linewidth=1, label="neither, float32")
+        axes.axhline(outcomes[bits.DENSE.key], color=BLACK, linestyle="--", linewidth=1, label="neither, float32")
         axes.set(yscale="log", xlabel="bits", title=title)
         label_plainly(axes.yaxis)
         axes.invert_xaxis()
