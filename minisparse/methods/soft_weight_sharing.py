@@ -28,7 +28,8 @@ Suggested: Adam, late drops of the rates; tau between 0.005 and 0.05, the larger
 hard assignment hurts as long as they are wide, and a component moves by no more than its rate a step. What a short run
 loses there comes back when shared values are trained: Compose(SoftWeightSharing(end=0.85),
 TrainedQuantisation(begin=0.85)).
-Measured: so composed, lenet-300-100 on MNIST, tau 0.04, 30 epochs, one run: 1.64 % validation error in 13,518 bytes.
+Measured, so composed, tau 0.04, test errors on MNIST, 5 seeds: lenet-300-100 1.19 % (1.07 to 1.34) in 14,063 bytes,
+lenet-5-caffe 0.75 % (0.66 to 0.86) in 10,236.
 Does not help: in a hurry. Weights need thousands of steps into their clusters.
 
 Source: K. Ullrich, E. Meeds, M. Welling, 2017, arXiv 1702.04008; S. Nowlan, G. Hinton, 1992.
