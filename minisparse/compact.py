@@ -28,10 +28,10 @@ WORDS = [
     "bitpack", "huffman", "arithmetic", "adaptive", "split", "width", "columns", "coder", "order", "dtype",
     "flatten", "relu", "relu1", "relu2", "relu3", "fc", "fc1", "fc2", "fc3", "conv", "conv1", "conv2", "norm",
     "norm1", "norm2", "pool", "pool1", "pool2", "block1", "block2", "block3", "block4", "stage1", "stage2",
-    "stage3", "dropout",
+    "stage3", "dropout", "multiples",
 ]
 # fmt: on
-"""Texts of one byte in format version 1; the places up to 95 are free."""
+"""Texts of one byte, the last one since format version 2; the places up to 95 are free."""
 
 DEEPEST = 100
 """Levels of lists and objects."""

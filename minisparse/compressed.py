@@ -82,6 +82,11 @@ class CompressedModel:
         return self.data
 
     @property
+    def version(self) -> int:
+        """Of the format."""
+        return self.data[len(fileformat.MAGIC)]
+
+    @property
     def file_bytes(self) -> int:
         return len(self.data)
 
@@ -106,37 +111,44 @@ class CompressedModel:
         return {"kept": kept, "density": kept / max(size, 1), "file_bytes": self.file_bytes, "ratio": ratio}
 
 
-def compress(model: Model, codecs: Collection[str] | None = None) -> CompressedModel:
+def compress(
+    model: Model, codecs: Collection[str] | None = None, version: int = fileformat.VERSION
+) -> CompressedModel:
     """The file of this model; equal models give equal bytes.
 
     Parameters
     ----------
     codecs : names of the codecs to choose from, None for all; "gaps", "codebook", "huffman", "raw" are those of
         Deep Compression
+    version : of the format; files of version 1 can be read by older readers
 
     Raises
     ------
     ValueError : a parameter is not float32, an entry off its mask is not at rest, or the model's configuration
         does not rebuild it.
     """
+    if version == 1:
+        codecs = tensor.OF_VERSION_1.intersection(tensor.OF_VERSION_1 if codecs is None else codecs)
     encoded = [_encode_parameter(p, codecs) for p in model.parameters.values()]
     buffers = [tensor.encode(b.ravel(), None, ledger.columns(b.shape), codecs) for b in model.buffers.values()]
     header = {"model": model.config(), "parameters": [f for f, _ in encoded], "buffers": [f for f, _ in buffers]}
     sections = {"parameters": b"".join(d for _, d in encoded), "buffers": b"".join(d for _, d in buffers)}
-    compressed = CompressedModel(fileformat.encode(KIND, header, sections), model.name, max(MAX_VALUES, model.size))
+    data = fileformat.encode(KIND, header, sections, version)
+    compressed = CompressedModel(data, model.name, max(MAX_VALUES, model.size))
     _check_same(model, compressed.model())
     return compressed
 
 
 def verify(path: str | Path, max_values: int = MAX_VALUES) -> CompressedModel:
-    """The model at `path`, after every check there is: the last is that its file is the one that `compress` gives.
+    """The model at `path`, after every check there is: the last is that its file is the one that `compress` gives in
+    its version of the format.
 
     Raises
     ------
     FileFormatError : the file is damaged, describes no model, or describes it in another way than `compress`.
     """
     compressed = CompressedModel.load(path, max_values)
-    again = compress(compressed.model()).data
+    again = compress(compressed.model(), version=compressed.version).data
     if again != compressed.data:
         place = next((i for i, (a, b) in enumerate(zip(again, compressed.data, strict=False)) if a != b), len(again))
         raise FileFormatError(

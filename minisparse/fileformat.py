@@ -21,7 +21,8 @@ from minisparse import compact
 from minisparse._core import arithmetic
 
 MAGIC = b"MSP\xf5"
-VERSION = 1
+VERSION = 2
+"""That is written; files of any before it are read too."""
 PREFIX = struct.Struct("<4sBIII")
 DIGEST = 8
 HEADER_CAP = 1 << 24
@@ -66,7 +67,9 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
         return file.read(size)
 
 
-def encode(kind: str, header: dict[str, Any], sections: dict[str, bytes | memoryview]) -> bytes:
+def encode(
+    kind: str, header: dict[str, Any], sections: dict[str, bytes | memoryview], version: int = VERSION
+) -> bytes:
     """The bytes of a container; ValueError if the header is not plain JSON of at most 16 MiB."""
     contents = [bytes(content) for content in sections.values()]
     table = [[name, len(c), zlib.crc32(c)] for name, c in zip(sections, contents, strict=True)]
@@ -74,7 +77,7 @@ def encode(kind: str, header: dict[str, Any], sections: dict[str, bytes | memory
     if len(text) > HEADER_CAP:
         raise ValueError(f"header takes {len(text)} bytes, more than {HEADER_CAP}: move its arrays into sections")
     coded = _code(text)
-    body = b"".join([PREFIX.pack(MAGIC, VERSION, len(text), len(coded), zlib.crc32(coded)), coded, *contents])
+    body = b"".join([PREFIX.pack(MAGIC, version, len(text), len(coded), zlib.crc32(coded)), coded, *contents])
     return body + _digest(body)
 
 
@@ -105,8 +108,8 @@ def _decode_head(data: bytes, name: str) -> tuple[dict[str, Any], int]:
     if len(data) < PREFIX.size + DIGEST:
         raise _error(name, "prefix", 0, f"at least {PREFIX.size + DIGEST} bytes", f"{len(data)}")
     _, version, size, coded_size, checksum = PREFIX.unpack_from(data)
-    if version != VERSION:
-        raise FileFormatError(f"{name}: has format version {version}, this minisparse reads {VERSION}; update it")
+    if not 1 <= version <= VERSION:
+        raise FileFormatError(f"{name}: has format version {version}, this minisparse reads 1 to {VERSION}; update it")
     start = PREFIX.size + coded_size
     if start > len(data) - DIGEST:
         room = len(data) - PREFIX.size - DIGEST

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from minisparse.codecs import Adaptive, Arithmetic, Bitmap, Bitpack, Codebook, Gaps, Huffman, Raw, Split
+from minisparse.codecs import Adaptive, Arithmetic, Bitmap, Bitpack, Codebook, Gaps, Huffman, Multiples, Raw, Split
 from minisparse.codecs.canonical import code_lengths
 from minisparse.codecs.codebook import CODERS
 from minisparse.codecs.raw import DTYPES
@@ -15,7 +15,7 @@ ODD = np.array(
     np.uint32,
 )
 """Signed zeros, NaNs with payloads, quiet and signalling, infinities, the smallest and largest numbers."""
-CODECS = ["raw", "bitpack", "bitmap", "gaps", "adaptive", "huffman", "arithmetic", "codebook", "split"]
+CODECS = ["raw", "bitpack", "bitmap", "gaps", "adaptive", "huffman", "arithmetic", "codebook", "split", "multiples"]
 
 
 def symbols(rng, limit):
@@ -47,6 +47,14 @@ def floats(rng):
     return rng.choice(words).view(np.float32)
 
 
+def multiples(rng):
+    """Of a step between the smallest number and 2^100, not all 0."""
+    generator, most = np.random.default_rng(rng.getrandbits(64)), rng.choice([1, 3, 16, 255, 32_767])
+    step = np.float32(generator.uniform(0.5, 1)) * np.float32(2.0) ** np.float32(rng.choice([-148, -120, -4, 0, 100]))
+    k = generator.integers(-most, most + 1, rng.choice([0, 1, 9, 120]))
+    return np.append(k, rng.choice([1, -1])).astype(np.float32) * step
+
+
 def masks(rng):
     generator, count = np.random.default_rng(rng.getrandbits(64)), rng.choice([0, 1, 8, 50, 333])
     columns = np.arange(count) % 7 == 3
@@ -69,6 +77,8 @@ def case(name, rng):
     if name == "arithmetic":
         order = rng.randrange(2)
         return Arithmetic(order), symbols(rng, rng.choice([2, 16, 256, 256 if order else 65_536]))
+    if name == "multiples":
+        return Multiples(), multiples(rng)
     return (Codebook(rng.choice(list(CODERS))) if name == "codebook" else Split()), floats(rng)
 
 

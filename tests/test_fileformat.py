@@ -83,7 +83,7 @@ def test_errors_name_the_file_what_is_wrong_and_the_remedy(path):
     data = path.read_bytes()
     cases = {
         "no file of minisparse.*check the path": b"PK\3\4" + data,
-        "version 2, this minisparse reads 1; update": data[:4] + b"\2" + data[5:],
+        "version 3, this minisparse reads 1 to 2; update": data[:4] + b"\3" + data[5:],
         r"digest at byte \d+ is damaged or cut short \(expected BLAKE2b .*copy or write it again": data[:-1] + b"\0",
         r"section 'one' at byte \d+ .*expected CRC-32 854897f, found": data.replace(b"\0\1\2", b"\0\1\3"),
         r"section 'two' at byte \d+ .*expected CRC-32": data.replace(b"abc", b"abd"),

@@ -6,6 +6,7 @@ from minisparse.codecs.bitpack import Bitmap, Bitpack
 from minisparse.codecs.codebook import Codebook
 from minisparse.codecs.gaps import Gaps
 from minisparse.codecs.huffman import Huffman
+from minisparse.codecs.multiples import Multiples
 from minisparse.codecs.raw import Raw
 from minisparse.codecs.split import Split
 
@@ -19,6 +20,7 @@ __all__ = [
     "Gaps",
     "Huffman",
     "MaskCodec",
+    "Multiples",
     "Raw",
     "Split",
 ]

@@ -1,7 +1,7 @@
 """A tensor as two streams: where its kept entries are, and what they are.
 
     places     `Gaps` of the best width, `Bitmap` or `Adaptive`; none without a mask
-    entries    `Raw`, `Split`, `Codebook` with each coder
+    entries    `Raw`, `Split`, `Codebook` with each coder, `Multiples`
 
 The encoding with the fewest bytes is taken, the first of equals in this order. The choice stands in plain JSON facts,
 None for "no mask, raw":
@@ -20,10 +20,13 @@ from minisparse.codecs.base import Codec, MaskCodec, check_integer
 from minisparse.codecs.bitpack import Bitmap
 from minisparse.codecs.codebook import CODERS, Codebook
 from minisparse.codecs.gaps import Gaps, choose_width
+from minisparse.codecs.multiples import Multiples, common_step
 from minisparse.codecs.raw import Raw
 from minisparse.codecs.split import Split
 
 FACTS = {"mask", "values", "bytes"}
+OF_VERSION_1 = {"gaps", "bitmap", "adaptive", "raw", "split", "codebook", "huffman", "arithmetic", "chain"}
+"""Codecs, and coders of a code book, of files of format version 1."""
 LEVELS = {"huffman": 1 << 31, "arithmetic": 1 << 16, "chain": 1 << 8}
 """Levels that the coders of a code book's indices can take."""
 
@@ -73,10 +76,12 @@ def encodings(
     for_values: list[Codec] = [Raw(values.dtype.name)]
     if values.dtype == np.float32:
         for_values.append(Split())
-        levels = len(np.unique(values.view(np.uint32)))
+        levels = np.unique(values.view(np.uint32))
         # the levels alone take 4 bytes each
-        if levels < len(values):
-            for_values += [Codebook(coder) for coder in CODERS if levels <= LEVELS[coder]]
+        if len(levels) < len(values):
+            for_values += [Codebook(coder) for coder in CODERS if len(levels) <= LEVELS[coder]]
+        if common_step(levels.view(np.float32)) is not None:
+            for_values.append(Multiples())
     ways = (for_places, mask), (for_values, values)
     return tuple([(codec, codec.encode(array)) for codec in some if _may(codec, codecs)] for some, array in ways)
 
