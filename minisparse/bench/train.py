@@ -29,7 +29,7 @@ TORCH = ["torch", "torch_channels_last"]
 
 class Train(Benchmark):
     peer_names = ("torch", "threadpoolctl")
-    budget_s = 1.5
+    budget_s = 4.0
     notes = (
         "One training step, SGD with momentum 0.9: forward, backward, update; N = 128, on one batch that is there "
         "already. Same initial values. At a density below 1 ours trains the weights that SNIP keeps, and PyTorch all: "
