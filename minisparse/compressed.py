@@ -127,8 +127,7 @@ def compress(
     ValueError : a parameter is not float32, an entry off its mask is not at rest, or the model's configuration
         does not rebuild it.
     """
-    if version == 1:
-        codecs = tensor.OF_VERSION_1.intersection(tensor.OF_VERSION_1 if codecs is None else codecs)
+    codecs = tensor.allowed(version, codecs)
     encoded = [_encode_parameter(p, codecs) for p in model.parameters.values()]
     buffers = [tensor.encode(b.ravel(), None, ledger.columns(b.shape), codecs) for b in model.buffers.values()]
     header = {"model": model.config(), "parameters": [f for f, _ in encoded], "buffers": [f for f, _ in buffers]}

@@ -59,14 +59,16 @@ def floors(model: Model) -> dict[str, float]:
     return {name: sum(tensor.floors(values, mask)) for name, (values, mask) in tensors.items()}
 
 
-def costs(model: Model) -> list[dict[str, Any]]:
-    """A row for each encoding of each tensor that was weighed: its bytes, the entropy floor, and which was taken."""
+def costs(model: Model, version: int = 2) -> list[dict[str, Any]]:
+    """A row for each encoding of each tensor that was weighed for a file of this format version: its bytes, the
+    entropy floor, and which was taken.
+    """
     rows: list[dict[str, Any]] = []
     for name, p in model.parameters.items():
         values, mask = flat(p)
-        rows += _cost_rows(name, values, mask, columns(p.shape))
+        rows += _cost_rows(name, values, mask, columns(p.shape), version)
     for name, buffer in model.buffers.items():
-        rows += _cost_rows(name, buffer.ravel(), None, columns(buffer.shape))
+        rows += _cost_rows(name, buffer.ravel(), None, columns(buffer.shape), version)
     return rows
 
 
@@ -109,9 +111,12 @@ def others(model: Model) -> dict[str, int]:
     return {"npz_bytes": len(npz.getvalue()), "gzip_bytes": len(gzip.compress(raw, 9, mtime=0)), "xz_bytes": len(xz)}
 
 
-def _cost_rows(name: str, values: np.ndarray, mask: np.ndarray | None, width: int) -> list[dict[str, Any]]:
+def _cost_rows(
+    name: str, values: np.ndarray, mask: np.ndarray | None, width: int, version: int
+) -> list[dict[str, Any]]:
     rows = []
-    ways, floors = tensor.encodings(values, mask, width), tensor.floors(values, mask)
+    ways = tensor.encodings(values, mask, width, tensor.allowed(version))
+    floors = tensor.floors(values, mask)
     for stream, candidates, floor in zip(("places", "values"), ways, floors, strict=True):
         taken = tensor.shortest(candidates)[0] if candidates else None
         for codec, data in candidates:

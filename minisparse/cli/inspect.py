@@ -40,5 +40,5 @@ def run(args: argparse.Namespace) -> Report:
     if not args.no_others:
         summary |= ledger.others(model)
     if args.why or args.stages:
-        rows = ledger.costs(model) if args.why else ledger.stages(model)
+        rows = ledger.costs(model, compressed.version) if args.why else ledger.stages(model)
     return Report(rows, summary)

@@ -26,7 +26,7 @@ from minisparse.codecs.split import Split
 
 FACTS = {"mask", "values", "bytes"}
 OF_VERSION_1 = {"gaps", "bitmap", "adaptive", "raw", "split", "codebook", "huffman", "arithmetic", "chain"}
-"""Codecs, and coders of a code book, of files of format version 1."""
+"""Codecs, and coders of a code book, in files of format version 1."""
 LEVELS = {"huffman": 1 << 31, "arithmetic": 1 << 16, "chain": 1 << 8}
 """Levels that the coders of a code book's indices can take."""
 
@@ -84,6 +84,13 @@ def encodings(
             for_values.append(Multiples())
     ways = (for_places, mask), (for_values, values)
     return tuple([(codec, codec.encode(array)) for codec in some if _may(codec, codecs)] for some, array in ways)
+
+
+def allowed(version: int, codecs: Collection[str] | None = None) -> Collection[str] | None:
+    """Of these codecs, None for all, those that files of a format version may use."""
+    if version > 1:
+        return codecs
+    return OF_VERSION_1 if codecs is None else OF_VERSION_1.intersection(codecs)
 
 
 def _may(codec: Codec, codecs: Collection[str] | None) -> bool:
