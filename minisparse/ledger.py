@@ -59,7 +59,7 @@ def floors(model: Model) -> dict[str, float]:
     return {name: sum(tensor.floors(values, mask)) for name, (values, mask) in tensors.items()}
 
 
-def costs(model: Model, version: int = 2) -> list[dict[str, Any]]:
+def costs(model: Model, version: int) -> list[dict[str, Any]]:
     """A row for each encoding of each tensor that was weighed for a file of this format version: its bytes, the
     entropy floor, and which was taken.
     """

@@ -68,13 +68,14 @@ class Multiples(Codec):
 
 def common_step(values: np.ndarray) -> np.float32 | None:
     """The step of which all values (n,) are multiples, as `Multiples` says; None if there is none."""
-    sizes = np.unique(np.abs(values))
+    sizes = np.abs(values)
     sizes = sizes[sizes > 0]  # without NaN
     if not len(sizes) or not np.isfinite(values).all() or (np.signbit(values) & (values == 0)).any():
         return None
+    smallest, largest = sizes.min(), sizes.max()
     for m in range(1, SMALLEST + 1):
-        step = sizes[0] / np.float32(m)
-        if step == 0 or np.float64(sizes[-1]) / np.float64(step) > HIGHEST + 0.5:
+        step = smallest / np.float32(m)
+        if step == 0 or np.float64(largest) / np.float64(step) > HIGHEST + 0.5:
             return None
         if (np.rint(sizes / step) * step == sizes).all():
             return step
