@@ -17,6 +17,8 @@ MOST = 1 << 28
 """Bytes that may wait; of more, the size that was used longest ago goes back to the system."""
 
 _waiting: dict[int, list[np.ndarray]] = {}
+_bound = [0]
+"""No fewer bytes than wait: those of the last count, and all that came back since."""
 
 
 def empty(nbytes: int) -> np.ndarray:
@@ -44,6 +46,14 @@ def waiting() -> int:
     return sum(size * len(stack) for size, stack in list(_waiting.items()))
 
 
+def _settle() -> None:
+    """Give sizes back to the system, those used longest ago first, until no more than MOST bytes wait."""
+    for size in list(_waiting):
+        if waiting() <= MOST:
+            break
+        _waiting.pop(size, None)
+
+
 class _Loan:
     """What arrays on a piece of memory hold on to; the end of the last one gives it back."""
 
@@ -66,7 +76,8 @@ class _Loan:
         stack = _waiting.pop(self.memory.nbytes, [])
         stack.append(self.memory)
         _waiting[self.memory.nbytes] = stack
-        for size in list(_waiting):
-            if waiting() <= MOST:
-                break
-            _waiting.pop(size, None)
+        # counting what waits takes long, so it is done only when it can have become too much
+        _bound[0] += self.memory.nbytes
+        if _bound[0] > MOST:
+            _settle()
+            _bound[0] = waiting()

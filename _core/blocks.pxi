@@ -31,6 +31,10 @@ cdef extern from "wide.h" nogil:
     void transpose64(const char*, int64_t, char*, int64_t)
     void prefetch(const void*)
 
+cdef extern from "stream.h" nogil:
+    void stream_line(void*, const void*)
+    void fence()
+
 ctypedef fused vector:
     vf32
     vf64
@@ -43,11 +47,13 @@ cdef enum:
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient
     BUDGET = 1 << 19   # bytes of packed input that stay near the processor
+    STREAMED = 1 << 20 # bytes of a result which caches do not hold until it is read
 
 
 cdef struct Image:  # (channels, height, width, N); strides in bytes, N contiguous
     char* data
     int64_t channels, height, width, by_channel, by_row, by_pixel, nbytes
+    bint streamed  # whether its pixels are written past the caches
 
 
 cdef struct Plan:  # output pixel (a, b) meets input pixels (stride a + top + u, stride b + left + v)
@@ -61,9 +67,13 @@ cdef Image image_of(const floating[:, :, :, :] array) noexcept:
     image.channels, image.height, image.width = array.shape[0], array.shape[1], array.shape[2]
     image.by_channel, image.by_row, image.by_pixel = array.strides[0], array.strides[1], array.strides[2]
     image.nbytes = array.shape[3] * sizeof(floating)
-    image.data = NULL
+    image.data, image.streamed = NULL, False
     if image.channels and image.height and image.width and image.nbytes:
         image.data = <char*>&array[0, 0, 0, 0]
+        image.streamed = (
+            image.channels * image.height * image.width * image.nbytes >= STREAMED
+            and (<size_t>image.data | image.by_channel | image.by_row | image.by_pixel) % LINE == 0
+        )
     return image
 
 
@@ -184,12 +194,15 @@ cdef inline void copy_pixel(char* packed, const char* source, int64_t nbytes) no
         memset(packed + nbytes, 0, PIXEL - nbytes)
 
 
-cdef inline void put(char* target, vector a, vector b, int64_t nbytes) noexcept nogil:
+cdef inline void put(char* target, vector a, vector b, int64_t nbytes, bint streamed) noexcept nogil:
     """The first nbytes of a pixel."""
     cdef vector[2] pixel
     pixel[0] = a
     pixel[1] = b
-    if nbytes == PIXEL:
+    if streamed and nbytes == PIXEL:
+        stream_line(target, pixel)
+        stream_line(target + LINE, <char*>pixel + LINE)
+    elif nbytes == PIXEL:
         memcpy(target, pixel, PIXEL)
     else:
         memcpy(target, pixel, nbytes)

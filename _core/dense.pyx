@@ -1,16 +1,16 @@
 """Compiled twin of dense_ref.py, which is its specification.
 
-* one product c = a b for all three, b's rows contiguous and in panels of two vectors (for eq. 3 x is transposed)
-* eight rows of a panel, 16 vectors, are summed in registers over DEPTH numbers of each row of a; those of a, and of a
-  panel of b, stay in the near caches
-* a is read as it lies, row by row or column by column; the last panel of b is padded
-* threads own rows of c: each sum is one thread's, in one order
+* one product c = a b for all three, b in panels of two vectors, its rows contiguous: read where they lie or, of a
+  transpose (eq. 3), turned a block at a time
+* eight rows of a panel, 16 vectors, are summed in registers over some hundred terms; those of a, and of a panel of b,
+  stay in the near caches
+* a is read as it lies, row by row or column by column; where a tile or a panel has an end, a copy has zeros
+* threads own rows of c, or panels where there are many: each sum is one thread's, in one order
 """
 
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -34,9 +34,10 @@ ctypedef fused vector:
 
 cdef enum:
     LINE = 64     # bytes of a vector
+    WIDE = 128    # of a row of a panel
     ROWS = 8      # of a tile
     PANELS = 4    # of b that stay near while all rows of a pass
-    DEPTH = 256   # terms of a sum before the next tile has its turn
+    DEPTH = 256   # most terms of a sum before the next tile has its turn
     MANY = 1 << 20  # multiplications that are worth a second thread
 
 
@@ -44,108 +45,143 @@ cdef struct Product:  # c (rows, columns) = a (rows, depth) b (depth, columns); 
     const char* a
     const char* b
     char* c
-    int64_t rows, columns, depth, a_row, a_column, b_row, c_row, itemsize
+    int64_t rows, columns, depth, a_row, a_column, b_row, b_column, c_row, itemsize, panels, terms
 
 
 def matmul(w, x):
     check_product("w", w, 1, "x", x, 0)
-    return product(np.ascontiguousarray(w), False, np.ascontiguousarray(x))
+    return product(w, False, x, False)
 
 
 def rmatmul(w, dy):
     check_product("w", w, 0, "dy", dy, 0)
-    return product(np.ascontiguousarray(w), True, np.ascontiguousarray(dy))
+    return product(w, True, dy, False)
 
 
 def outer(dy, x):
     check_product("dy", dy, 1, "x", x, 1)
-    return product(np.ascontiguousarray(dy), False, transposed(np.ascontiguousarray(x)))
+    return product(dy, False, x, True)
 
 
-cdef product(a, bint turned, b):
-    """a b, or a^T b where `turned`."""
-    c = empty_array((a.shape[1] if turned else a.shape[0], b.shape[1]), a.dtype)
-    if not b.shape[0]:
+cdef product(a, bint a_turned, b, bint b_turned):
+    """a b, with the transpose of an operand that is `turned`."""
+    c = empty_array((a.shape[a_turned], b.shape[not b_turned]), a.dtype)
+    if not b.shape[b_turned]:
         c.fill(0)
     elif c.size and c.dtype == np.float32:
-        fill[float](a, turned, b, c)
+        fill[float](np.ascontiguousarray(a), a_turned, np.ascontiguousarray(b), b_turned, c)
     elif c.size:
-        fill[double](a, turned, b, c)
+        fill[double](np.ascontiguousarray(a), a_turned, np.ascontiguousarray(b), b_turned, c)
     return c
 
 
-cdef fill(const floating[:, ::1] a, bint turned, const floating[:, ::1] b, floating[:, ::1] c):
+cdef fill(const floating[:, ::1] a, bint a_turned, const floating[:, ::1] b, bint b_turned, floating[:, ::1] c):
     cdef Product p
     cdef int64_t size = sizeof(floating)
     p.a, p.b, p.c, p.itemsize = <const char*>&a[0, 0], <const char*>&b[0, 0], <char*>&c[0, 0], size
-    p.rows, p.columns, p.depth = c.shape[0], c.shape[1], b.shape[0]
-    p.b_row = p.c_row = p.columns * size
-    p.a_row, p.a_column = a.shape[1] * size, size
-    if turned:
+    p.rows, p.columns, p.depth = c.shape[0], c.shape[1], b.shape[1] if b_turned else b.shape[0]
+    p.a_row, p.a_column, p.b_row, p.b_column = a.shape[1] * size, size, b.shape[1] * size, size
+    if a_turned:
         p.a_row, p.a_column = p.a_column, p.a_row
-    cdef int64_t tiles = (p.rows + ROWS - 1) // ROWS, panels = (p.columns * size + 2 * LINE - 1) // (2 * LINE)
-    cdef int64_t padded = p.columns * size % (2 * LINE), failed = 0
+    if b_turned:
+        p.b_row, p.b_column = p.b_column, p.b_row
+    p.c_row, p.panels = p.columns * size, (p.columns * size + WIDE - 1) // WIDE
+    cdef int64_t chunks = (p.depth + DEPTH - 1) // DEPTH
+    p.terms = (p.depth + chunks - 1) // chunks
+    cdef int64_t tiles = (p.rows + ROWS - 1) // ROWS, groups = (p.panels + PANELS - 1) // PANELS
     cdef int threads = team(p.rows * p.columns * p.depth > MANY)
-    # a thread has columns of its own where there are many, else rows
-    cdef int64_t part, groups = (panels + PANELS - 1) // PANELS, shares = 1 if groups >= 2 * threads else threads
+    # groups of panels by shares of the tiles, as many as come out even
+    cdef int64_t task, shares = 1 if groups % threads == 0 else threads
     cdef Product* q = &p
-    cdef char* last = NULL
-    if padded:
-        last = <char*>malloc(p.depth * 2 * LINE)
-        if last == NULL:
-            raise MemoryError("no memory for the last columns of an operand")
-        pad(q, last, padded)
-    # rows of a tile and depths lie in [0, rows) and [0, depth); panels are whole but for the last, which is `last`
-    for part in prange(groups * shares, nogil=True, schedule="static", num_threads=threads):
+    # rows of a tile lie in [0, rows), terms in [0, depth); packed panels have zeros where b ends
+    for task in prange(groups * shares, nogil=True, schedule="static", num_threads=threads):
         if floating is float:
-            block_of(q, <const vf32*>last, panels, part // shares, tiles * (part % shares) // shares,
-                     tiles * (part % shares + 1) // shares)
+            block_of(<vf32*>NULL, q, p.panels * (task // shares) // groups, p.panels * (task // shares + 1) // groups,
+                     tiles * (task % shares) // shares, tiles * (task % shares + 1) // shares)
         else:
-            block_of(q, <const vf64*>last, panels, part // shares, tiles * (part % shares) // shares,
-                     tiles * (part % shares + 1) // shares)
-    free(last)
+            block_of(<vf64*>NULL, q, p.panels * (task // shares) // groups, p.panels * (task // shares + 1) // groups,
+                     tiles * (task % shares) // shares, tiles * (task % shares + 1) // shares)
 
 
-cdef void pad(Product* p, char* last, int64_t nbytes) noexcept nogil:
-    """The last columns of b, with zeros up to a panel."""
-    cdef int64_t k
-    for k in range(p.depth):
-        memcpy(last + 2 * LINE * k, p.b + (k + 1) * p.b_row - nbytes, nbytes)
-        memset(last + 2 * LINE * k + nbytes, 0, 2 * LINE - nbytes)
-
-
-cdef void block_of(Product* p, const vector* last, int64_t panels, int64_t group, int64_t begin,
-                   int64_t end) noexcept nogil:
-    """Tiles of rows begin to end - 1 of a group of panels."""
-    cdef int64_t first = 0, depth, tile, panel
-    cdef const char* b
+cdef void block_of(const vector* _, Product* p, int64_t left, int64_t right, int64_t top,
+                   int64_t bottom) noexcept nogil:
+    """Tiles of rows top to bottom - 1 by panels left to right - 1."""
+    cdef vector[2 * DEPTH * PANELS] packed
+    cdef char[ROWS * DEPTH * 8] rest
+    cdef int64_t first = 0, depth, tile, panel, row, a_row, a_column
+    cdef const char* a
+    cdef bint turned = p.b_column != p.itemsize
     while first < p.depth:
-        depth = min(DEPTH, p.depth - first)
-        for tile in range(begin, end):
-            for panel in range(group * PANELS, min(panels, (group + 1) * PANELS)):
-                if panel == panels - 1 and last != NULL:
-                    tile_of(p, tile * ROWS, panel, first, depth, last + 2 * first, 2 * LINE)
+        depth = min(p.terms, p.depth - first)
+        for panel in range(left, right):
+            if turned or (panel + 1) * WIDE > p.c_row:
+                pack(p, panel, first, depth, packed + 2 * DEPTH * (panel - left))
+        for tile in range(top, bottom):
+            row = tile * ROWS
+            a, a_row, a_column = p.a + row * p.a_row + first * p.a_column, p.a_row, p.a_column
+            if row + ROWS > p.rows:
+                fill_up(<vector*>rest, p, a, p.rows - row, depth)
+                a, a_row, a_column = rest, depth * p.itemsize, p.itemsize
+            for panel in range(left, right):
+                if turned or (panel + 1) * WIDE > p.c_row:
+                    tile_of(p, a, a_row, a_column, row, panel, first, depth, packed + 2 * DEPTH * (panel - left), WIDE)
                 else:
-                    b = p.b + first * p.b_row + panel * 2 * LINE
-                    tile_of(p, tile * ROWS, panel, first, depth, <const vector*>b, p.b_row)
-        first += DEPTH
+                    tile_of(p, a, a_row, a_column, row, panel, first, depth,
+                            <const vector*>(p.b + first * p.b_row + panel * WIDE), p.b_row)
+        first += depth
 
 
-cdef void tile_of(Product* p, int64_t row, int64_t panel, int64_t first, int64_t depth, const vector* b,
-                  int64_t b_row) noexcept nogil:
+cdef void pack(Product* p, int64_t panel, int64_t first, int64_t depth, vector* packed) noexcept nogil:
+    """Terms first to first + depth - 1 of a panel of b, side by side; columns that are not there are zero."""
+    cdef int64_t many = LINE // p.itemsize, columns = min(2 * many, p.columns - panel * 2 * many), column = 0, k
+    cdef const char* b = p.b + panel * 2 * many * p.b_column + first * p.b_row
+    cdef char* to = <char*>packed
+    if columns < 2 * many:
+        memset(to, 0, depth * WIDE)
+    while column < columns:
+        k = 0
+        while column + many <= columns and k + many <= depth and p.b_row == p.itemsize:
+            if vector is vf32:
+                transpose32(b + k * p.b_row, p.b_column, to + k * WIDE, WIDE)
+            else:
+                transpose64(b + k * p.b_row, p.b_column, to + k * WIDE, WIDE)
+            k += many
+        copy_block(packed, b + k * p.b_row, p.b_row, p.b_column, to + k * WIDE, WIDE, depth - k,
+                   min(many, columns - column))
+        b += many * p.b_column
+        to += LINE
+        column += many
+
+
+cdef void fill_up(vector* to, Product* p, const char* a, int64_t rows, int64_t depth) noexcept nogil:
+    """The last rows of a, side by side, and rows of zeros up to a tile."""
+    memset(to, 0, ROWS * depth * p.itemsize)
+    copy_block(to, a, p.a_row, p.a_column, <char*>to, depth * p.itemsize, rows, depth)
+
+
+cdef void copy_block(const vector* _, const char* source, int64_t row, int64_t column, char* to, int64_t to_row,
+                     int64_t rows, int64_t columns) noexcept nogil:
+    """Number by number; those of a row lie side by side at `to`."""
+    cdef int64_t i, k
+    for i in range(rows):
+        for k in range(columns):
+            if vector is vf32:
+                (<float*>(to + i * to_row))[k] = (<const float*>(source + i * row + k * column))[0]
+            else:
+                (<double*>(to + i * to_row))[k] = (<const double*>(source + i * row + k * column))[0]
+
+
+cdef void tile_of(Product* p, const char* a, int64_t a_row, int64_t a_column, int64_t row, int64_t panel,
+                  int64_t first, int64_t depth, const vector* b, int64_t b_row) noexcept nogil:
     """Adds `depth` terms to up to eight rows of a panel of c, or sets these where the terms are the first."""
-    cdef int64_t i, count = min(ROWS, p.rows - row), nbytes = min(2 * LINE, p.columns * p.itemsize - panel * 2 * LINE)
+    cdef int64_t i, count = min(ROWS, p.rows - row), nbytes = min(WIDE, p.c_row - panel * WIDE)
     cdef vector[2 * ROWS] sums
-    cdef char* c = p.c + row * p.c_row + panel * 2 * LINE
+    cdef char* c = p.c + row * p.c_row + panel * WIDE
     memset(sums, 0, sizeof(sums))
     if first:
         for i in range(count):
             memcpy(&sums[2 * i], c + i * p.c_row, nbytes)
-    if count == ROWS:
-        eight(p.a + row * p.a_row + first * p.a_column, p.a_row, p.a_column, b, b_row, depth, sums)
-    else:
-        for i in range(count):
-            one(p.a + (row + i) * p.a_row + first * p.a_column, p.a_column, b, b_row, depth, &sums[2 * i])
+    eight(a, a_row, a_column, b, b_row, depth, sums)
     for i in range(count):
         memcpy(c + i * p.c_row, &sums[2 * i], nbytes)
 
@@ -202,54 +238,3 @@ cdef void eight(const char* a, int64_t row, int64_t step, const vector* b, int64
         q += step
     sums[0], sums[2], sums[4], sums[6], sums[8], sums[10], sums[12], sums[14] = a0, b0, c0, d0, e0, f0, g0, h0
     sums[1], sums[3], sums[5], sums[7], sums[9], sums[11], sums[13], sums[15] = a1, b1, c1, d1, e1, f1, g1, h1
-
-
-cdef void one(const char* a, int64_t step, const vector* b, int64_t b_row, int64_t depth,
-              vector* sums) noexcept nogil:
-    """Adds a row by two vectors to `sums` (2,)."""
-    cdef const vector* p = b
-    cdef vector v, a0 = sums[0], a1 = sums[1]
-    cdef int64_t k
-    for k in range(depth):
-        v = splat(b, a)
-        a0 = a0 + v * p[0]
-        a1 = a1 + v * p[1]
-        p = <const vector*>(<const char*>p + b_row)
-        a += step
-    sums[0], sums[1] = a0, a1
-
-
-cdef transposed(x):
-    """x^T, contiguous."""
-    y = empty_array((x.shape[1], x.shape[0]), x.dtype)
-    if x.size and x.dtype == np.float32:
-        turn[float](x, y)
-    elif x.size:
-        turn[double](x, y)
-    return y
-
-
-cdef turn(const floating[:, ::1] x, floating[:, ::1] y):
-    cdef int64_t i, square = LINE // sizeof(floating), rows = x.shape[0], columns = x.shape[1]
-    # squares end where rows and columns do; what is left over goes number by number
-    for i in prange((rows + square - 1) // square, nogil=True, schedule="static",
-                    num_threads=team(rows * columns > MANY // 16)):
-        turn_rows(&x[0, 0], &y[0, 0], i * square, min((i + 1) * square, rows), rows, columns)
-
-
-cdef void turn_rows(const floating* x, floating* y, int64_t begin, int64_t end, int64_t rows,
-                    int64_t columns) noexcept nogil:
-    cdef int64_t i, j = 0, size = sizeof(floating), square = LINE // size
-    if end - begin == square:
-        while j + square <= columns:
-            if floating is float:
-                transpose32(<const char*>(x + begin * columns + j), columns * size, <char*>(y + j * rows + begin),
-                            rows * size)
-            else:
-                transpose64(<const char*>(x + begin * columns + j), columns * size, <char*>(y + j * rows + begin),
-                            rows * size)
-            j += square
-    while j < columns:
-        for i in range(begin, end):
-            y[j * rows + i] = x[i * columns + j]
-        j += 1

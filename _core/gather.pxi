@@ -52,6 +52,7 @@ cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, 
                 gather_rows(packed, &own, x, &part, plan, begin, min(last, part.height), nbytes,
                             <vector*>(<char*>packed + size))
         begin, more = last, True
+    fence()
 
 
 cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y, Plan* plan, int64_t begin,
@@ -78,13 +79,14 @@ cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y
             for c in range(entries.chunks):
                 for o in range(entries.rows):
                     gather_four(tile, down, wide * PIXEL, entries, starts, &upper, &lower, &sums[8 * o], c == 0,
-                                c == entries.chunks - 1, target + o * y.by_channel, below, wide * y.by_pixel, nbytes)
+                                c == entries.chunks - 1, target + o * y.by_channel, below, wide * y.by_pixel, nbytes,
+                                y.streamed)
                     starts += entries.span
 
 
 cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int32_t* starts,
                              Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
-                             int64_t below, int64_t beside, int64_t nbytes) noexcept nogil:
+                             int64_t below, int64_t beside, int64_t nbytes, bint streamed) noexcept nogil:
     """Two pixels and the two that are `down` from them.
 
     They go on from `sums` (4, 2) unless these entries are the first, and to the target with the last.
@@ -127,7 +129,7 @@ cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entri
     if not last:
         sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a0, a1, b0, b1, c0, c1, d0, d1
         return
-    put(target, a0, a1, nbytes)
-    put(target + beside, b0, b1, nbytes)
-    put(target + below, c0, c1, nbytes)
-    put(target + below + beside, d0, d1, nbytes)
+    put(target, a0, a1, nbytes, streamed)
+    put(target + beside, b0, b1, nbytes, streamed)
+    put(target + below, c0, c1, nbytes, streamed)
+    put(target + below + beside, d0, d1, nbytes, streamed)

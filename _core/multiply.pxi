@@ -70,6 +70,7 @@ cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Ima
         kept = max(0, plan.span - plan.stride)  # of the rows that the next step meets
         memmove(rows, rows + (last - begin) * plan.stride * row, kept * row)
         begin = last
+    fence()
 
 
 cdef void multiply_rows(const vector* packed, Taps* taps, const void* w, Image* x, Image* y, Plan* plan, int64_t row,
@@ -142,7 +143,7 @@ cdef void multiply_row(const vector* x, Taps* taps, const char* panel, Range u, 
             for i in range(min(outputs, wide)):
                 for j in range(min(pixels, y.width - b)):
                     put(target + i * y.by_channel + j * y.by_pixel, sums[2 * (pixels * i + j)],
-                        sums[2 * (pixels * i + j) + 1], nbytes)
+                        sums[2 * (pixels * i + j) + 1], nbytes, y.streamed)
         if not (zeroth and last):
             sums += SUMS
         target += pixels * y.by_pixel

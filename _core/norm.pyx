@@ -1,7 +1,8 @@
 # distutils: extra_compile_args = -ffp-contract=off -fno-math-errno
 """Compiled twin of norm_ref.py, which is its specification.
 
-* channel after channel: all passes over one find it near the processor, memory is read and written once
+* channel after channel: all passes over one find it near the processor, memory is read and written once; large
+  results go past the caches
 * threads take whole channels, so that results do not depend on their number
 * sums go to four vectors of float64, each over every fourth vector of terms (sums.h)
 * no contraction to fused multiply-add: what is no sum is promised to the bit
@@ -29,8 +30,14 @@ cdef extern from "sums.h" nogil:
     void slopes_f32(const float*, const float*, int64_t, float, float, double*, double*)
     void slopes_f64(const double*, const double*, int64_t, double, double, double*, double*)
 
+cdef extern from "stream.h" nogil:
+    void put(void *to, const void *block, int64_t nbytes, bint streamed)
+    void fence()
+
 cdef enum:
-    SMALL = 16384  # numbers that are not worth a second thread
+    SMALL = 16384       # numbers that are not worth a second thread
+    BLOCK = 1024        # numbers of a result that leave together
+    STREAMED = 1 << 22  # bytes of a result which caches do not hold until it is read
 
 
 def forward(x, gain, bias, eps, rectified):
@@ -49,13 +56,14 @@ def forward(x, gain, bias, eps, rectified):
 cdef void forward_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, double eps, bint rectified,
                        floating[:, ::1] y, double[::1] mean, double[::1] var):
     cdef int64_t c, n = x.shape[1]
+    cdef bint streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
     # n >= 1, and every vector has one entry a row of x: check_rows and check_columns; so in all that follows
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         # eq. 1
         mean[c] = sum_of(&x[c, 0], n) / n
         var[c] = sum_of_squares(&x[c, 0], n, mean[c]) / n
         normalise_row(&x[c, 0], n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
-                      vectors[1, c], rectified, &y[c, 0])
+                      vectors[1, c], rectified, streamed, &y[c, 0])
 
 
 cdef inline double sum_of(const floating* x, int64_t n) noexcept nogil:
@@ -92,23 +100,34 @@ def _vectors(x, *vectors):
 cdef void normalise_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, bint rectified,
                          floating[:, ::1] y):
     cdef int64_t c, n = x.shape[1]
+    cdef bint streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        normalise_row(&x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], rectified, &y[c, 0])
+        normalise_row(&x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], rectified, streamed,
+                      &y[c, 0])
 
 
 cdef void normalise_row(const floating* x, int64_t n, floating mean, floating inverse, floating gain, floating bias,
-                        bint rectified, floating* y) noexcept nogil:
+                        bint rectified, bint streamed, floating* y) noexcept nogil:
     """Eq. 3."""
+    cdef floating[BLOCK] result
+    cdef floating* to
     cdef floating value, zero = 0
-    cdef int64_t i
-    if rectified:
-        for i in range(n):
-            value = gain * ((x[i] - mean) * inverse) + bias
-            # false for NaN, which stays
-            y[i] = zero if value <= 0 else value
-    else:
-        for i in range(n):
-            y[i] = gain * ((x[i] - mean) * inverse) + bias
+    cdef int64_t i, size, first = 0
+    while first < n:
+        size = min(n - first, BLOCK)
+        to = &result[0] if streamed else y + first
+        if rectified:
+            for i in range(size):
+                value = gain * ((x[first + i] - mean) * inverse) + bias
+                # false for NaN, which stays
+                to[i] = zero if value <= 0 else value
+        else:
+            for i in range(size):
+                to[i] = gain * ((x[first + i] - mean) * inverse) + bias
+        if streamed:
+            put(y + first, result, size * sizeof(floating), True)
+        first += size
+    fence()
 
 
 def backward(dy, x, mean, inverse, gain, bias, batch, rectified):
@@ -129,39 +148,57 @@ def backward(dy, x, mean, inverse, gain, bias, batch, rectified):
 cdef void backward_rows(const floating[:, ::1] dy, const floating[:, ::1] x, const floating[:, ::1] vectors,
                         bint batch, bint rectified, floating[:, ::1] dx, double[::1] dgain, double[::1] dbias):
     cdef int64_t c, n = x.shape[1]
+    cdef bint streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         backward_row(&dy[c, 0], &x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], batch,
-                     rectified, &dx[c, 0], &dgain[c], &dbias[c])
+                     rectified, streamed, &dx[c, 0], &dgain[c], &dbias[c])
 
 
 cdef void backward_row(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,
-                       floating gain, floating bias, bint batch, bint rectified, floating* dx, double* dgain,
-                       double* dbias) noexcept nogil:
+                       floating gain, floating bias, bint batch, bint rectified, bint streamed, floating* dx,
+                       double* dgain, double* dbias) noexcept nogil:
+    cdef floating[BLOCK] through, result
+    cdef const floating* d
     cdef floating slope = 0, level = 0
-    if rectified:
-        # dy where the rectifier lets it through, kept in dx
-        let_through(dy, x, n, mean, inverse, gain, bias, dx)
-        dy = dx
+    cdef double more_gain, more_bias
+    cdef int64_t size, first = 0
+    dgain[0] = dbias[0] = 0
     # eq. 4
-    if floating is float:
-        slopes_f32(dy, x, n, mean, inverse, dgain, dbias)
-    else:
-        slopes_f64(dy, x, n, mean, inverse, dgain, dbias)
+    while first < n:
+        size = min(n - first, BLOCK)
+        d = let_through(dy + first, x + first, size, mean, inverse, gain, bias, through) if rectified else dy + first
+        if floating is float:
+            slopes_f32(d, x + first, size, mean, inverse, &more_gain, &more_bias)
+        else:
+            slopes_f64(d, x + first, size, mean, inverse, &more_gain, &more_bias)
+        dgain[0] += more_gain
+        dbias[0] += more_bias
+        first += size
     if batch:
         slope, level = <floating>(dgain[0] / n), <floating>(dbias[0] / n)
-    pull_back_row(dy, x, n, mean, inverse, gain, slope, level, dx)
+    first = 0
+    while first < n:
+        size = min(n - first, BLOCK)
+        d = let_through(dy + first, x + first, size, mean, inverse, gain, bias, through) if rectified else dy + first
+        pull_back(d, x + first, size, mean, inverse, gain, slope, level, &result[0] if streamed else dx + first)
+        if streamed:
+            put(dx + first, result, size * sizeof(floating), True)
+        first += size
+    fence()
 
 
-cdef void let_through(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,
-                      floating gain, floating bias, floating* d) noexcept nogil:
+cdef const floating* let_through(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,
+                                 floating gain, floating bias, floating* d) noexcept nogil:
+    """dy where the rectifier lets it through, in d."""
     cdef floating zero = 0
     cdef int64_t i
     for i in range(n):
         d[i] = dy[i] if gain * ((x[i] - mean) * inverse) + bias > 0 else zero
+    return d
 
 
-cdef void pull_back_row(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,
-                        floating gain, floating slope, floating level, floating* dx) noexcept nogil:
+cdef void pull_back(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse, floating gain,
+                    floating slope, floating level, floating* dx) noexcept nogil:
     """Eq. 5."""
     cdef floating scale = gain * inverse
     cdef int64_t i

@@ -1,6 +1,6 @@
 """Compiled twin of relu_ref.py, which is its specification.
 
-* one pass, in vectors; complex arrays take the twin
+* one pass, in vectors; large results go past the caches; complex arrays take the twin
 """
 
 from cython cimport floating
@@ -14,8 +14,14 @@ from minisparse._core.allocator import empty_like
 
 include "team.pxi"
 
+cdef extern from "stream.h" nogil:
+    void put(void *to, const void *block, int64_t nbytes, bint streamed)
+    void fence()
+
 cdef enum:
     CHUNK = 8192
+    BLOCK = 1024        # numbers of a result that leave together
+    STREAMED = 1 << 22  # bytes of a result which caches do not hold until it is read
 
 
 def forward(x):
@@ -32,17 +38,27 @@ def forward(x):
 
 cdef void rectify(const floating[::1] x, floating[::1] y):
     cdef int64_t chunk, n = x.shape[0]
-    # the chunks part [0, n) = [0, len(y)); so in `pull_back`
+    cdef bint streamed = n * sizeof(floating) >= STREAMED
+    # the chunks part [0, n) = [0, len(y)), and blocks a chunk; so in `pull_back`
     for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", num_threads=team(n > 4 * CHUNK)):
-        rectify_chunk(&x[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), &y[chunk * CHUNK])
+        rectify_chunk(&x[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), streamed, &y[chunk * CHUNK])
 
 
-cdef void rectify_chunk(const floating* x, int64_t n, floating* y) noexcept nogil:
+cdef void rectify_chunk(const floating* x, int64_t n, bint streamed, floating* y) noexcept nogil:
+    cdef floating[BLOCK] result
+    cdef floating* to
     cdef floating zero = 0
-    cdef int64_t i
-    for i in range(n):
-        # false for NaN, which stays
-        y[i] = zero if x[i] <= 0 else x[i]
+    cdef int64_t i, size, first = 0
+    while first < n:
+        size = min(n - first, BLOCK)
+        to = &result[0] if streamed else y + first
+        for i in range(size):
+            # false for NaN, which stays
+            to[i] = zero if x[first + i] <= 0 else x[first + i]
+        if streamed:
+            put(y + first, result, size * sizeof(floating), True)
+        first += size
+    fence()
 
 
 def backward(dy, y):
@@ -59,15 +75,27 @@ def backward(dy, y):
 
 cdef void pull_back(const floating[::1] dy, const floating[::1] y, floating[::1] dx):
     cdef int64_t chunk, n = dy.shape[0]
+    cdef bint streamed = n * sizeof(floating) >= STREAMED
     for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", num_threads=team(n > 4 * CHUNK)):
-        pull_back_chunk(&dy[chunk * CHUNK], &y[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), &dx[chunk * CHUNK])
+        pull_back_chunk(&dy[chunk * CHUNK], &y[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), streamed,
+                        &dx[chunk * CHUNK])
 
 
-cdef void pull_back_chunk(const floating* dy, const floating* y, int64_t n, floating* dx) noexcept nogil:
+cdef void pull_back_chunk(const floating* dy, const floating* y, int64_t n, bint streamed,
+                          floating* dx) noexcept nogil:
+    cdef floating[BLOCK] result
+    cdef floating* to
     cdef floating zero = 0
-    cdef int64_t i
-    for i in range(n):
-        dx[i] = dy[i] if y[i] > 0 else zero
+    cdef int64_t i, size, first = 0
+    while first < n:
+        size = min(n - first, BLOCK)
+        to = &result[0] if streamed else dx + first
+        for i in range(size):
+            to[i] = dy[first + i] if y[first + i] > 0 else zero
+        if streamed:
+            put(dx + first, result, size * sizeof(floating), True)
+        first += size
+    fence()
 
 
 def add(a, b, rectified):
@@ -85,17 +113,29 @@ def add(a, b, rectified):
 
 cdef void add_up(const floating[::1] a, const floating[::1] b, bint rectified, floating[::1] y):
     cdef int64_t chunk, n = a.shape[0]
+    cdef bint streamed = n * sizeof(floating) >= STREAMED
     for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", num_threads=team(n > 4 * CHUNK)):
-        add_chunk(&a[chunk * CHUNK], &b[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), rectified, &y[chunk * CHUNK])
+        add_chunk(&a[chunk * CHUNK], &b[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), rectified, streamed,
+                  &y[chunk * CHUNK])
 
 
-cdef void add_chunk(const floating* a, const floating* b, int64_t n, bint rectified, floating* y) noexcept nogil:
+cdef void add_chunk(const floating* a, const floating* b, int64_t n, bint rectified, bint streamed,
+                    floating* y) noexcept nogil:
+    cdef floating[BLOCK] result
+    cdef floating* to
     cdef floating sum, zero = 0
-    cdef int64_t i
-    if rectified:
-        for i in range(n):
-            sum = a[i] + b[i]
-            y[i] = zero if sum <= 0 else sum
-    else:
-        for i in range(n):
-            y[i] = a[i] + b[i]
+    cdef int64_t i, size, first = 0
+    while first < n:
+        size = min(n - first, BLOCK)
+        to = &result[0] if streamed else y + first
+        if rectified:
+            for i in range(size):
+                sum = a[first + i] + b[first + i]
+                to[i] = zero if sum <= 0 else sum
+        else:
+            for i in range(size):
+                to[i] = a[first + i] + b[first + i]
+        if streamed:
+            put(y + first, result, size * sizeof(floating), True)
+        first += size
+    fence()

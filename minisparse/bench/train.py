@@ -1,6 +1,7 @@
 """Training steps, dense and sparse, against PyTorch's dense ones on the same network."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from minisparse.bench.base import Benchmark
 from minisparse.bench.harness import Expected
 from minisparse.bench.remote import Remote
+from minisparse.model import Model
 from minisparse.models import build
 
 BATCH = 128
@@ -39,7 +41,8 @@ class Train(Benchmark):
         "first convolutions, where most of the arithmetic is; or alike in every layer (uniform).",
         f"Before anything is timed, the losses of the first {CHECKED} steps of each contestant are compared with "
         "PyTorch's in float64 (at a density below 1 ours with those of the masked network, and PyTorch's with the "
-        "dense one's): apart by at most eps times the terms of all sums on the way.",
+        "dense one's): apart by at most eps times the terms of all sums on the way, those of gradients included from "
+        "the second loss on.",
         "ratio, and the keys of the summary, are torch_dense_s / ours_s; keys that do not say uniform are of global "
         "masks. Peaks are those of resident memory in these steps over what was resident after the imports; of "
         "PyTorch's layouts the lower one counts.",
@@ -66,7 +69,7 @@ class Train(Benchmark):
         if self.peers.get("torch"):
             entrants |= {name: self._enter(name, dense) for name in TORCH}
             for name, entrant in entrants.items():
-                entrant.expected = self._expected(model, width, work if name == "ours" else dense)
+                entrant.expected = self._expected(model, width, N, work if name == "ours" else dense)
         peaks = {name: entrant.found["peak_mb"] for name, entrant in entrants.items()}
         theirs = min((peaks[name] for name in TORCH if name in peaks), default=None)
         return entrants, {"ours_peak_mb": peaks["ours"], "torch_peak_mb": theirs}
@@ -76,14 +79,15 @@ class Train(Benchmark):
         variables = {} if library in ("ours", "torch_float64") else {"MINISPARSE_BACKEND": "reference"}
         return Remote("minisparse.bench.stepper", [library, work], self.count, **variables)
 
-    def _expected(self, model: str, width: float, work: str) -> Expected:
+    def _expected(self, model: str, width: float, N: int, work: str) -> Expected:
         """Losses in float64, and n eps of them for the n terms of the sums that follow on one another."""
         if work not in self._right:
             reference = self._enter("torch_float64", work)
             self._right[work] = np.array(reference.found["losses"])
             reference.close()
-        parameters = build(model, NETWORKS[model][0], CLASSES, width).parameters.values()
-        terms = sum(p.size // p.shape[0] for p in parameters if p.role == "weight")
+        forward, gradients = _terms(build(model, NETWORKS[model][0], CLASSES, width), N)
+        # the first loss is of the initial values, which no gradient has moved yet
+        terms = np.array([forward] + [forward + gradients] * (CHECKED - 1))
         return Expected(self._right[work], terms * float(np.finfo(np.float32).eps) * self._right[work])
 
     def conclusions(self, row):
@@ -102,6 +106,17 @@ class Train(Benchmark):
     def closing(self, rows):
         (found,) = (row for row in rows if "epoch_s" in row)
         return {"epoch_over_steps": found["epoch_s"] / found["steps_s"]}
+
+
+def _terms(model: Model, N: int) -> tuple[int, int]:
+    """Terms of the sums on the way to a loss, over inputs, and to the gradients, over pixels and the batch."""
+    forward = gradients = 0
+    for _, layer, shape in model.net.named_shapes(model.input_shape):
+        weights = [p for p in layer.params.values() if p.role == "weight"]
+        forward += sum(p.size // p.shape[0] for p in weights)
+        if layer.params:
+            gradients += N * math.prod(layer.output_shape(shape)[1:])
+    return forward, gradients
 
 
 def _labels(model: str, width: float, density: float, allocation: str, batch: int) -> dict[str, Any]:
