@@ -129,6 +129,14 @@ cdef with_contiguous_batch(array):
     return array if array.strides[3] == array.itemsize else np.ascontiguousarray(array)
 
 
+cdef starts_of(bias, outputs, dtype):
+    """What the sums of so many outputs start from."""
+    found = np.zeros(outputs, dtype)
+    if bias is not None:
+        found[:len(bias)] = bias
+    return found
+
+
 cdef inline int64_t lanes(const vector* _) noexcept nogil:
     return 16 if vector is vf32 else 8
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from minisparse._core import spconv
 from minisparse._core.conv_ref import (
-    check_channels, check_fit, check_geometry, check_image, check_output, check_size, check_weight,
+    check_bias, check_channels, check_fit, check_geometry, check_image, check_output, check_size, check_weight,
 )
 from minisparse._core.pattern import Pattern
 
@@ -33,20 +33,22 @@ cdef enum:
     FEW = 4             # channels of x that do not keep the loops here busy between pixels
 
 
-def convolve(w, x, stride, padding, groups):
+def convolve(w, x, stride, padding, groups, bias=None):
     check_weight(w)
     check_image("x", x, w.dtype)
     check_geometry(w.shape[2:], stride, padding, groups)
     check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
+    check_bias(bias, len(w), w.dtype)
     size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
     if groups > 1 or len(x) <= FEW:
-        return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups)
+        return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
+                               bias)
     y = empty((len(w), *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
     at = forward_offsets(w.shape[1:], x.shape, plan).reshape(w.shape[1:])
     places = np.arange(at.size).reshape(at.shape)
     down, right = (np.arange(k) - padding for k in w.shape[2:])
-    multiply(w, places, at, at.size, len(w), down, right, x, y, plan)
+    multiply(w, places, at, at.size, len(w), down, right, x, bias, y, plan)
     return y
 
 
@@ -74,7 +76,7 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
             at = offsets32(table, plan, dy.shape).reshape(table.shape)
             places = o * math.prod(w.shape[1:]) + u[:, None] * kernel[1] + v
             multiply(w, places, at, kernel[0] * kernel[1], channels, down + plan.top, right + plan.left, dy,
-                     dx[:, r::stride, q::stride], plan)
+                     None, dx[:, r::stride, q::stride], plan)
     return dx
 
 
@@ -103,8 +105,8 @@ def _every_entry(shape):
     return Pattern(np.arange(shape[0] + 1) * columns, np.tile(np.arange(columns), shape[0]), columns)
 
 
-cdef multiply(w, places, at, by_output, outputs, down, right, x, y, Plan plan):
-    """y[o, a, b] = sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; the k come as (channels, rows, columns)."""
+cdef multiply(w, places, at, by_output, outputs, down, right, x, bias, y, Plan plan):
+    """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; the k come as (channels, rows, columns)."""
     if not y.size:
         return
     if not at.size:
@@ -118,8 +120,8 @@ cdef multiply(w, places, at, by_output, outputs, down, right, x, y, Plan plan):
     if packed.size:
         _pack_weights(np.ascontiguousarray(w).reshape(-1), places, by_output, outputs, packed)
     blocks, band = bands_of(y)
-    _multiply(at, down.astype(np.int32), right.astype(np.int32), chunk, packed, with_contiguous_batch(x), y, plan,
-              blocks, band, step)
+    _multiply(at, down.astype(np.int32), right.astype(np.int32), chunk, packed, with_contiguous_batch(x),
+              starts_of(bias, panels, y.dtype), y, plan, blocks, band, step)
 
 
 cdef near(channels, nbytes, height, Plan plan):

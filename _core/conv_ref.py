@@ -1,6 +1,6 @@
 """Convolution of a dense weight W (O, C / groups, kh, kw) and its two gradients, batch last.
 
-    convolve         y[o, i, j] = sum_{c, u, v} W[o, c, u, v] x[c, s i + u - p, s j + v - p]         (1)
+    convolve         y[o, i, j] = b[o] + sum_{c, u, v} W[o, c, u, v] x[c, s i + u - p, s j + v - p]  (1)
     input_gradient   dx, the transpose of eq. 1 in x
     weight_gradient  dw[o, c, u, v] = sum_{i, j, n} dy[o, i, j, n] x[c, s i + u - p, s j + v - p, n]  (2)
 
@@ -14,8 +14,10 @@ import math
 import numpy as np
 
 
-def convolve(w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: int) -> np.ndarray:
-    """y (O, Ho, Wo, N), eq. 1.
+def convolve(
+    w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: int, bias: np.ndarray | None = None
+) -> np.ndarray:
+    """y (O, Ho, Wo, N), eq. 1; bias is b (O,), None for none.
 
     Raises
     ------
@@ -25,10 +27,11 @@ def convolve(w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: in
     check_image("x", x, w.dtype)
     check_geometry(w.shape[2:], stride, padding, groups)
     check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
+    check_bias(bias, len(w), w.dtype)
     ho, wo = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
     columns = _unfold(x, w.shape[2:], stride, padding)
-    y = np.matmul(_by_group(w, groups), _by_group(columns, groups))
-    return y.reshape(len(w), ho, wo, x.shape[3])
+    y = np.matmul(_by_group(w, groups), _by_group(columns, groups)).reshape(len(w), ho, wo, x.shape[3])
+    return y if bias is None else y + bias[:, None, None, None]
 
 
 def input_gradient(
@@ -126,6 +129,12 @@ def check_weight(w: np.ndarray) -> None:
         raise ValueError(f"w is {w.dtype} of shape {w.shape}: expected float32 or float64, (O, C / groups, kh, kw)")
 
 
+def check_bias(bias: np.ndarray | None, outputs: int, dtype: np.dtype) -> None:
+    """ValueError unless the bias, if there is one, is a number of this dtype for each output."""
+    if bias is not None and (bias.shape != (outputs,) or bias.dtype != dtype):
+        raise ValueError(f"bias is {bias.dtype} {bias.shape}: it must be {dtype}, ({outputs},)")
+
+
 def check_image(name: str, image: np.ndarray, dtype: np.dtype, batch: int | None = None) -> None:
     """ValueError unless the array is (channels, height, width, N) of this float dtype."""
     if image.ndim != 4 or batch not in (None, image.shape[-1]):
@@ -180,6 +189,7 @@ def cases(generator: np.random.Generator):
             w = generator.normal(size=(o, c // groups, *kernel)).astype(dtype)
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, wd, n), (o, ho, wo, n)))
             yield "convolve", (w, x, *geometry), math.prod(w.shape[1:])
-            yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry), math.prod(w.shape[1:])
+            b = generator.normal(size=o).astype(dtype)
+            yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry, b), math.prod(w.shape[1:]) + 1
             yield "input_gradient", (w, dy, h, wd, *geometry), w.size
             yield "weight_gradient", (dy, x, *kernel, *geometry), max(ho * wo * n, 1)

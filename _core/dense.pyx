@@ -106,8 +106,9 @@ cdef fill(const floating[:, ::1] a, bint a_turned, const floating[:, ::1] b, bin
 cdef void block_of(const vector* _, Product* p, int64_t left, int64_t right, int64_t top,
                    int64_t bottom) noexcept nogil:
     """Tiles of rows top to bottom - 1 by panels left to right - 1."""
-    cdef vector[2 * DEPTH * PANELS] packed
+    cdef char[DEPTH * PANELS * WIDE + LINE] room
     cdef char[ROWS * DEPTH * 8] rest
+    cdef vector* packed = <vector*>(<size_t>(room + LINE - 1) // LINE * LINE)
     cdef int64_t first = 0, depth, tile, panel, row, a_row, a_column
     cdef const char* a
     cdef bint turned = p.b_column != p.itemsize

@@ -17,6 +17,7 @@ cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + 
     const int32_t* starts
     const int32_t* at
     const void* values
+    const void* start    # of each row's sums
     const int32_t* used  # channels
     int64_t chunks, rows, span
 

@@ -1,13 +1,14 @@
-# y[o, a, b] = sum of values[k] x[at[k] from (a, b)] over the entries k of row o: for spconv.pyx.
+# y[o, a, b] = start[o] + sum of values[k] x[at[k] from (a, b)] over the entries k of row o: for spconv.pyx.
 
 def _gather(const int32_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
-            int64_t chunks, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t residues,
-            int64_t blocks, int64_t band):
+            int64_t chunks, const floating[:, :, :, :] x, const floating[::1] start, floating[:, :, :, :] y, Plan plan,
+            int64_t residues, int64_t blocks, int64_t band):
     """Entries are those of `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
     cdef Image source = image_of(x), target = image_of(y)
     cdef Entries entries
     entries.starts, entries.at = &starts[0], &at[0] if at.shape[0] else NULL
     entries.values = <const void*>&values[0] if at.shape[0] else NULL
+    entries.start = <const void*>&start[0]  # y has rows, or there is nothing to do
     entries.used, source.channels = &used[0] if used.shape[0] else NULL, used.shape[0]
     entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
     cdef int64_t group = group_of(&source, &plan, band), height = (target.height + residues - 1) // residues
@@ -78,14 +79,14 @@ cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y
             starts = entries.starts
             for c in range(entries.chunks):
                 for o in range(entries.rows):
-                    gather_four(tile, down, wide * PIXEL, entries, starts, &upper, &lower, &sums[8 * o], c == 0,
+                    gather_four(tile, down, wide * PIXEL, entries, starts, o, &upper, &lower, &sums[8 * o], c == 0,
                                 c == entries.chunks - 1, target + o * y.by_channel, below, wide * y.by_pixel, nbytes,
                                 y.streamed)
                     starts += entries.span
 
 
 cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int32_t* starts,
-                             Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
+                             int64_t o, Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
                              int64_t below, int64_t beside, int64_t nbytes, bint streamed) noexcept nogil:
     """Two pixels and the two that are `down` from them.
 
@@ -97,7 +98,7 @@ cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entri
     if not first:
         a0, a1, b0, b1, c0, c1, d0, d1 = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]
     else:
-        a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = zeros(x)
+        a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = splat(x, entries.start, o)
     # entries that only the lower two pixels meet
     for k in range(starts[lower.begin], starts[min(lower.end, upper.begin)]):
         w = splat(x, entries.values, k)

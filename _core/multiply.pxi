@@ -1,4 +1,4 @@
-# y[o, a, b] = sum over k of w[o, k] x[at[k] from (a, b)]: for conv.pyx.
+# y[o, a, b] = start[o] + sum over k of w[o, k] x[at[k] from (a, b)]: for conv.pyx.
 
 cdef enum:
     SUMS = 16    # vectors in registers
@@ -9,6 +9,7 @@ cdef struct Taps:  # the k, in the order (chunk of channels, u, v, channel)
     const int32_t* at
     const int32_t* down   # from the place of an output pixel, in pixels: what stands outside the image is passed over
     const int32_t* right
+    const void* start     # of each output's sums
     int64_t rows, columns, channels, chunk
 
 
@@ -17,8 +18,8 @@ cdef struct Range:
 
 
 def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1] right, int64_t chunk,
-              const floating[::1] w, const floating[:, :, :, :] x, floating[:, :, :, :] y, Plan plan, int64_t blocks,
-              int64_t band, int64_t step):
+              const floating[::1] w, const floating[:, :, :, :] x, const floating[::1] start,
+              floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band, int64_t step):
     cdef Image source = image_of(x), target = image_of(y)
     cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
     cdef int64_t size = ((step - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
@@ -32,6 +33,7 @@ def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1]
     taps.at = &at[0] if at.shape[0] else NULL
     taps.down = &down[0] if taps.rows else NULL
     taps.right = &right[0] if taps.columns else NULL
+    taps.start = &start[0]  # y has outputs, or there is nothing to do
     cdef Taps* t = &taps
     cdef Plan* p = &plan
     cdef Image* from_ = &source
@@ -93,7 +95,7 @@ cdef void multiply_rows(const vector* packed, Taps* taps, const void* w, Image* 
                 slot = sums + (j * (end - begin) + a - begin) * (y.width + 1) * SUMS if chunks > 1 else sums
                 multiply_row(<const vector*>(<const char*>packed + (a - begin) * plan.stride * row), &part, panel,
                              inside(taps.down, taps.rows, a * plan.stride, x.height), x.width, plan.stride, slot,
-                             i == 0, i == chunks - 1, y, y.data + o * y.by_channel + a * y.by_row + first,
+                             o, i == 0, i == chunks - 1, y, y.data + o * y.by_channel + a * y.by_row + first,
                              y.channels - o, nbytes)
 
 
@@ -115,7 +117,7 @@ cdef inline Range inside(const int32_t* offsets, int64_t count, int64_t place, i
 
 
 cdef void multiply_row(const vector* x, Taps* taps, const char* panel, Range u, int64_t width, int64_t stride,
-                       vector* sums, bint zeroth, bint last, Image* y, char* target, int64_t outputs,
+                       vector* sums, int64_t o, bint zeroth, bint last, Image* y, char* target, int64_t outputs,
                        int64_t nbytes) noexcept nogil:
     """Adds the taps of a chunk to a row of up to eight outputs, eight at a pixel or four at two.
 
@@ -134,7 +136,8 @@ cdef void multiply_row(const vector* x, Taps* taps, const char* panel, Range u, 
         if count == step:
             count, times = count * times, 1
         if zeroth:
-            memset(sums, 0, SUMS * LINE)
+            for i in range(SUMS):
+                sums[i] = splat(x, taps.start, o + i // (2 * pixels))
         if pixels == 1:
             eight_by_one(x + 2 * b, taps.at + k, panel + k * wide * (LINE // lanes(x)), times, count, step, sums)
         else:

@@ -6,7 +6,7 @@ def _sample(const int32_t[::1] starts, const int32_t[::1] at, const int32_t[::1]
     """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
     cdef Image source = image_of(x), target = image_of(dy)
     cdef Entries entries
-    entries.starts, entries.at, entries.values = &starts[0], &at[0], NULL
+    entries.starts, entries.at, entries.values, entries.start = &starts[0], &at[0], NULL, NULL
     entries.used, source.channels = &used[0], used.shape[0]
     entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
     cdef int64_t i, k, part, parts = partial.shape[0], longest = 0, bins = target.channels * plan.span

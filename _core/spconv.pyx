@@ -14,7 +14,7 @@
 
 import numpy as np
 
-from minisparse._core.conv_ref import check_fit, check_image, check_output, check_size
+from minisparse._core.conv_ref import check_bias, check_fit, check_image, check_output, check_size
 from minisparse._core.pattern import LIMIT
 from minisparse._core.spconv_ref import check_mask
 from minisparse._core.spmm_ref import check_pattern, check_values
@@ -25,15 +25,16 @@ include "gather.pxi"
 include "sample.pxi"
 
 
-def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups):
+def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias=None):
     kernel = kernel_height, kernel_width
     check_values(values, pattern)
     check_image("x", x, values.dtype)
+    check_bias(bias, pattern.shape[0], values.dtype)
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     y = empty((pattern.shape[0], *size, x.shape[3]), x.dtype)
     entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
-    gather(entries, values, x, y, forward_plan(kernel, stride, padding, size), 1)
+    gather(entries, values, x, bias, y, forward_plan(kernel, stride, padding, size), 1)
     return y
 
 
@@ -66,7 +67,7 @@ def input_gradient(
     check_output(dy, pattern.shape[0], check_fit(kernel, stride, padding, (height, width)))
     dx = empty((channels, height, width, dy.shape[3]), dy.dtype)
     entries = pattern.held(_transposed, (channels, height, width), kernel, stride, padding, groups)
-    gather(entries, values, dy, dx, transposed_plan(kernel, stride, padding, width), stride)
+    gather(entries, values, dy, None, dx, transposed_plan(kernel, stride, padding, width), stride)
     return dx
 
 
@@ -104,13 +105,14 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
     return dw
 
 
-cdef gather(entries, values, x, y, Plan plan, residues):
-    """y[o, a, b] = sum of values[k] x[at[k] from (a, b)] over the entries k of row o."""
+cdef gather(entries, values, x, bias, y, Plan plan, residues):
+    """y[o, a, b] = bias[o] + sum of values[k] x[at[k] from (a, b)] over the entries k of row o."""
     if not y.size:
         return
     starts, at, order, used, chunks = loaded(entries)
     blocks, band = bands_of(y[:, ::residues])
-    _gather(starts, at, taken(values, order), used, chunks, with_contiguous_batch(x), y, plan, residues, blocks, band)
+    _gather(starts, at, taken(values, order), used, chunks, with_contiguous_batch(x),
+            starts_of(bias, len(y), y.dtype), y, plan, residues, blocks, band)
 
 
 cdef parts_of(dy, x, entries, Plan plan, least=1):

@@ -3,7 +3,7 @@
 The mask over (O, C / groups, kh, kw) is the Pattern of a matrix (O, I), I = C / groups kh kw, as in spmm_ref.py. With
 columns (C kh kw, Ho Wo N) the inputs under the kernel at each output pixel,
 
-    convolve         y  = W columns                         (C, H, W, N) -> (O, Ho, Wo, N)
+    convolve         y  = W columns + b                     (C, H, W, N) -> (O, Ho, Wo, N)
     input_gradient   dx = columns' places of W^T dy, summed  (O, Ho, Wo, N) -> (C, H, W, N)
     weight_gradient  dw = dy columns^T, at the entries of W only
 
@@ -20,6 +20,7 @@ from minisparse._core.conv_ref import (
     GEOMETRIES,
     _fold,
     _unfold,
+    check_bias,
     check_channels,
     check_fit,
     check_geometry,
@@ -40,8 +41,9 @@ def convolve(
     stride: int,
     padding: int,
     groups: int,
+    bias: np.ndarray | None = None,
 ) -> np.ndarray:
-    """y (O, Ho, Wo, N) of x (C, H, W, N).
+    """y (O, Ho, Wo, N) of x (C, H, W, N); bias is b (O,), None for none.
 
     Parameters
     ----------
@@ -55,10 +57,12 @@ def convolve(
     check_values(values, pattern)
     check_image("x", x, values.dtype)
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
+    check_bias(bias, pattern.shape[0], values.dtype)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     columns = _unfold(x, kernel, stride, padding)
     y = spmm_ref.matmul(_grouped(pattern, len(columns), groups), values, columns)
-    return y.reshape(pattern.shape[0], *size, x.shape[3])
+    y = y.reshape(pattern.shape[0], *size, x.shape[3])
+    return y if bias is None else y + bias[:, None, None, None]
 
 
 def input_gradient(
@@ -149,7 +153,7 @@ def cases(generator: np.random.Generator):
             ho, wo = check_fit(kernel, stride, padding, (h, w))
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, w, n), (o, ho, wo, n)))
             yield "convolve", (pattern, values, x, *kernel, *geometry), mask.shape[1]
-            x = np.repeat(x, 2, axis=3)[..., ::2]
-            yield "convolve", (pattern, values, x, *kernel, *geometry), mask.shape[1]
+            x, b = np.repeat(x, 2, axis=3)[..., ::2], generator.normal(size=o).astype(dtype)
+            yield "convolve", (pattern, values, x, *kernel, *geometry, b), mask.shape[1] + 1
             yield "input_gradient", (pattern, values, dy, c, h, w, *kernel, *geometry), mask.size
             yield "weight_gradient", (pattern, dy, x, *kernel, *geometry), max(ho * wo * n, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minisparse.bench.harness import Contestant
+from minisparse.bench.harness import SAMPLE_S, Contestant
 from minisparse.bench.peers import Peers
 from minisparse.rng import Stream
 
@@ -22,6 +22,7 @@ class Benchmark(ABC):
     threaded : whether anyone in it uses several threads
     count : threads that contestants may use, set before they are asked for
     budget_s : seconds to time one row
+    sample_s : shortest sample, in seconds
     notes : how the keys of the summary are computed, and what is compared with what
     """
 
@@ -29,6 +30,7 @@ class Benchmark(ABC):
     threaded = True
     count = 1
     budget_s = 0.5
+    sample_s = SAMPLE_S
     notes: tuple[str, ...] = ()
 
     def __init__(self, peers: Peers, quick: bool):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 SAMPLE_S = 1e-3
-"""Shortest sample, in seconds: a call that is faster is repeated."""
+"""Shortest sample of a kernel, in seconds."""
 ROUNDS = (3, 15)
 """Fewest and most samples a contestant."""
 SETTLE_S = 0.03
@@ -93,6 +93,7 @@ def measure(
     contestants: dict[str, Contestant],
     budget_s: float = 1.0,
     settle_s: float = 0.0,
+    sample_s: float = SAMPLE_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Median seconds a call of each, all checked first, then timed in turns.
@@ -101,6 +102,7 @@ def measure(
     ----------
     budget_s : time for all together, in seconds; it settles the number of rounds within ROUNDS
     settle_s : pause before each sample, in seconds
+    sample_s : shortest sample, in seconds: a call that is faster is repeated
 
     Raises
     ------
@@ -108,7 +110,7 @@ def measure(
     """
     for name, contestant in contestants.items():
         contestant.require(name)
-    repeats = {name: _repeats(contestant, clock) for name, contestant in contestants.items()}
+    repeats = {name: _repeats(contestant, sample_s, clock) for name, contestant in contestants.items()}
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     began, fewest, most = clock(), *ROUNDS
     for turn in range(most):
@@ -123,11 +125,11 @@ def measure(
     return {name: median(found) for name, found in samples.items()}
 
 
-def _repeats(contestant: Contestant, clock: Callable[[], float]) -> int:
-    """Calls a sample, so that it lasts SAMPLE_S."""
+def _repeats(contestant: Contestant, sample_s: float, clock: Callable[[], float]) -> int:
+    """Calls a sample, so that it lasts that long."""
     count = 1
-    while (seconds := count * contestant.sample(count, clock)) < SAMPLE_S:
-        count = max(2 * count, min(100 * count, int(SAMPLE_S / max(seconds / count, 1e-9))))
+    while (seconds := count * contestant.sample(count, clock)) < sample_s:
+        count = max(2 * count, min(100 * count, int(sample_s / max(seconds / count, 1e-9))))
     return count
 
 

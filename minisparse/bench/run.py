@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from minisparse.bench import machine
 from minisparse.bench.base import Benchmark
-from minisparse.bench.harness import SETTLE_S, measure
+from minisparse.bench.harness import SAMPLE_S, SETTLE_S, measure
 from minisparse.bench.peers import Peers
 
 QUICK_S = 0.01
@@ -65,7 +65,7 @@ def _measured(benchmark: Benchmark, labels: dict[str, Any], threads: list[int]) 
             budget = QUICK_S if benchmark.quick else benchmark.budget_s
             settle = SETTLE_S if count > 1 and not benchmark.quick else 0.0
             try:
-                seconds = measure(contestants, budget, settle)
+                seconds = measure(contestants, budget, settle, SAMPLE_S if benchmark.quick else benchmark.sample_s)
             finally:
                 for contestant in contestants.values():
                     contestant.close()

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -76,11 +77,13 @@ def main() -> None:
 
 
 def _sample(step: Callable[[], float], count: int) -> float:
-    """Seconds a call."""
-    began = time.perf_counter()
+    """Seconds a call: the median of so many."""
+    clock, seconds = time.perf_counter, []
     for _ in range(count):
+        began = clock()
         step()
-    return (time.perf_counter() - began) / count
+        seconds.append(clock() - began)
+    return median(seconds)
 
 
 def _warm_up(step: Callable[[], float], seconds: float) -> int:

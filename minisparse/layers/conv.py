@@ -52,10 +52,8 @@ class Conv2d(Layer):
             self.params["bias"] = Parameter((self.outputs,), Init("constant", 0.0), role="bias")
 
     def forward(self, x, training=False):
-        y = self.params["weight"].store.convolve(x, self.geometry)
-        if self.bias:
-            bias.add(y.reshape(len(y), -1), self.params["bias"].value().astype(y.dtype, copy=False))
-        return y, x
+        b = self.params["bias"].value() if self.bias else None
+        return self.params["weight"].store.convolve(x, self.geometry, b), x
 
     def backward(self, dy, cache):
         self.accumulate(dy, cache)

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from minisparse._core import bias
 from minisparse.stores.convolution import Geometry
 
 
@@ -60,10 +61,12 @@ class Store(ABC):
     def memory(self) -> dict[str, int]:
         """Bytes held: values, index (places of the stored entries), grad."""
 
-    def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
-        """y = W * x: x (C, H, W, N) -> (O, Ho, Wo, N)."""
-        size = geometry.output_size(*x.shape[1:3])
-        return self.matmul(geometry.unfold(x), geometry.groups).reshape(self.shape[0], *size, x.shape[3])
+    def convolve(self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None) -> np.ndarray:
+        """y = W * x + b: x (C, H, W, N), b (O,) -> (O, Ho, Wo, N)."""
+        y = self.matmul(geometry.unfold(x), geometry.groups)
+        if b is not None:
+            bias.add(y, b.astype(y.dtype, copy=False))
+        return y.reshape(self.shape[0], *geometry.output_size(*x.shape[1:3]), x.shape[3])
 
     def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
         """dx, the transpose of convolve: dy (O, Ho, Wo, N) -> `shape` (C, H, W, N)."""

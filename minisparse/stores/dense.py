@@ -52,10 +52,10 @@ class DenseStore(Store):
         else:
             self._add_own(np.matmul(_split(dy, groups), _split(x, groups).swapaxes(1, 2)))
 
-    def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
+    def convolve(self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None) -> np.ndarray:
         if not geometry.fits_kernels(self.values, x):
-            return super().convolve(x, geometry)
-        return conv.convolve(self.values, x, geometry.stride, geometry.padding, geometry.groups)
+            return super().convolve(x, geometry, b)
+        return conv.convolve(self.values, x, geometry.stride, geometry.padding, geometry.groups, b)
 
     def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
         if not geometry.fits_kernels(self.values, dy):

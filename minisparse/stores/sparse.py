@@ -110,14 +110,15 @@ class SparseStore(Store):
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
         self.grad += spmm.sampled(self._grouped(groups), dy, x)
 
-    def convolve(self, x: np.ndarray, geometry: Geometry) -> np.ndarray:
+    def convolve(self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None) -> np.ndarray:
         if not geometry.fits_kernels(self.values, x):
-            return super().convolve(x, geometry)
+            return super().convolve(x, geometry, b)
         if self._rest_is_nothing:
-            return spconv.convolve(self.pattern, self.values, x, *_settings(geometry))
+            return spconv.convolve(self.pattern, self.values, x, *_settings(geometry), b)
         y = np.empty((self.rows, *geometry.output_size(*x.shape[1:3]), x.shape[3]), x.dtype)
         for rows, group in self._tiles(geometry.groups):
-            y[rows] = self._tile(rows).convolve(part(x, group, geometry.groups), replace(geometry, groups=1))
+            own = None if b is None else b[rows]
+            y[rows] = self._tile(rows).convolve(part(x, group, geometry.groups), replace(geometry, groups=1), own)
         return y
 
     def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
