@@ -16,7 +16,7 @@ import os
 
 import numpy as np
 
-from minisparse._core import allocator
+from minisparse._core.allocator import empty_array
 
 include "team.pxi"
 
@@ -32,6 +32,7 @@ cdef extern from "wide.h" nogil:
     void prefetch(const void*)
 
 cdef extern from "stream.h" nogil:
+    enum: STREAMED
     void stream_line(void*, const void*)
     void fence()
 
@@ -47,7 +48,6 @@ cdef enum:
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient
     BUDGET = 1 << 19   # bytes of packed input that stay near the processor
-    STREAMED = 1 << 20 # bytes of a result which caches do not hold until it is read
 
 
 cdef struct Image:  # (channels, height, width, N); strides in bytes, N contiguous
@@ -75,14 +75,6 @@ cdef Image image_of(const floating[:, :, :, :] array) noexcept:
             and (<size_t>image.data | image.by_channel | image.by_row | image.by_pixel) % LINE == 0
         )
     return image
-
-
-cdef empty(shape, dtype):
-    """An array whose first entry starts a cache line, so that no pixel of whole blocks touches three."""
-    nbytes = math.prod(shape) * dtype.itemsize
-    memory = allocator.empty(nbytes + LINE)
-    first = -memory.ctypes.data % LINE
-    return memory[first:first + nbytes].view(dtype).reshape(shape)
 
 
 cdef Plan forward_plan(kernel, stride, padding, size) except *:

@@ -43,7 +43,7 @@ def convolve(w, x, stride, padding, groups, bias=None):
     if groups > 1 or len(x) <= FEW:
         return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
                                bias)
-    y = empty((len(w), *size, x.shape[3]), x.dtype)
+    y = empty_array((len(w), *size, x.shape[3]), x.dtype)
     cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
     at = forward_offsets(w.shape[1:], x.shape, plan).reshape(w.shape[1:])
     places = np.arange(at.size).reshape(at.shape)
@@ -64,7 +64,7 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
     if groups > 1:
         return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
                                      stride, padding, groups)
-    dx = empty((channels, height, width, dy.shape[3]), dy.dtype)
+    dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
     # x (s a + r) meets dy (a + (r + p - u) / s) through W[u], for the u that leave no remainder: one pass for each r
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
     for r in range(min(stride, height)):
@@ -154,7 +154,7 @@ cdef outer(dy, x, dw, stride, padding, Plan plan):
     tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
     parts = max(1, min(tasks, PARTS, ENTRIES // (panels * size)))
     groups = min(panels, -(-2 * (os.cpu_count() or 1) // parts))  # results do not depend on them
-    partial = np.empty((parts, panels, size), dy.dtype)
+    partial = empty_array((parts, panels, size), dy.dtype)
     _outer(at.reshape(-1)[order], fields(order, dw.shape[1:], x, dy, stride, padding), with_contiguous_batch(dy),
            with_contiguous_batch(x), partial, plan, rows, tasks, groups)
     _collect(partial, places, dw.reshape(len(dw), -1))

@@ -93,7 +93,7 @@ cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint mor
 
 cdef scratch(int64_t nbytes):
     """Memory for each thread: (threads, nbytes)."""
-    return empty((omp_get_max_threads(), -(-nbytes // LINE) * LINE), np.dtype(np.int8))
+    return empty_array((omp_get_max_threads(), -(-nbytes // LINE) * LINE), np.dtype(np.int8))
 
 
 cdef taken(values, order):

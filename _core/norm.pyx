@@ -31,13 +31,13 @@ cdef extern from "sums.h" nogil:
     void slopes_f64(const double*, const double*, int64_t, double, double, double*, double*)
 
 cdef extern from "stream.h" nogil:
+    enum: STREAMED
     void put(void *to, const void *block, int64_t nbytes, bint streamed)
     void fence()
 
 cdef enum:
     SMALL = 16384       # numbers that are not worth a second thread
     BLOCK = 1024        # numbers of a result that leave together
-    STREAMED = 1 << 22  # bytes of a result which caches do not hold until it is read
 
 
 def forward(x, gain, bias, eps, rectified):

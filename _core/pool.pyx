@@ -2,7 +2,7 @@
 
 * vectors over the batch; a window's result stays near the processor while its pixels are compared, a channel of dx
   while all windows are
-* where windows tile the image, each pixel of dx is written once
+* where windows tile the image, each pixel of dx is written once, past the caches where dx is large
 * threads take whole channels, so that results do not depend on their number
 * complex arrays take the twin
 """
@@ -20,8 +20,14 @@ from minisparse._core.allocator import empty_array
 
 include "team.pxi"
 
+cdef extern from "stream.h" nogil:
+    enum: STREAMED
+    void put(void *to, const void *block, int64_t nbytes, bint streamed)
+    void fence()
+
 cdef enum:
-    SMALL = 8192  # results that are not worth a second thread
+    SMALL = 8192        # results that are not worth a second thread
+    BLOCK = 512         # numbers of a result that leave together
 
 
 def maximum(x, kernel, stride):
@@ -88,32 +94,48 @@ cdef void pull_back(const floating[:, :, :, ::1] dy, const int32_t[:, :, :, ::1]
                     int64_t stride, floating[:, :, :, ::1] dx, int threads):
     cdef int64_t c
     cdef bint tiled = kernel == stride and stride * dy.shape[1] == dx.shape[1] and stride * dy.shape[2] == dx.shape[2]
+    cdef bint streamed = dx.shape[0] * dx.shape[1] * dx.shape[2] * dx.shape[3] * sizeof(floating) >= STREAMED
     if dx.shape[1] and dx.shape[2] and dx.shape[3]:
         for c in prange(dy.shape[0], nogil=True, schedule="static", num_threads=threads):
             if not tiled:
                 memset(&dx[c, 0, 0, 0], 0, dx.shape[1] * dx.shape[2] * dx.shape[3] * sizeof(floating))
-            pull_back_channel(c, dy, winner, kernel, stride, tiled, dx)
+            pull_back_channel(c, dy, winner, kernel, stride, tiled, streamed, dx)
 
 
 cdef void pull_back_channel(int64_t c, const floating[:, :, :, ::1] dy, const int32_t[:, :, :, ::1] winner,
-                            int64_t kernel, int64_t stride, bint tiled, floating[:, :, :, ::1] dx) noexcept nogil:
+                            int64_t kernel, int64_t stride, bint tiled, bint streamed,
+                            floating[:, :, :, ::1] dx) noexcept nogil:
     cdef int64_t i, j, place
     # the last window first: so a pixel of many windows is their winner at its places in rising order, as in the twin
     for i in range(dy.shape[1] - 1, -1, -1):
         for j in range(dy.shape[2] - 1, -1, -1):
             for place in range(kernel * kernel):
-                reward(&dy[c, i, j, 0], &winner[c, i, j, 0], dy.shape[3], <int32_t>place, tiled,
-                       &dx[c, stride * i + place // kernel, stride * j + place % kernel, 0])
+                if tiled:
+                    reward_once(&dy[c, i, j, 0], &winner[c, i, j, 0], dy.shape[3], <int32_t>place, streamed,
+                                &dx[c, stride * i + place // kernel, stride * j + place % kernel, 0])
+                else:
+                    reward(&dy[c, i, j, 0], &winner[c, i, j, 0], dy.shape[3], <int32_t>place,
+                           &dx[c, stride * i + place // kernel, stride * j + place % kernel, 0])
+    fence()
 
 
-cdef void reward(const floating* dy, const int32_t* winner, int64_t n, int32_t place, bint once,
-                 floating* dx) noexcept nogil:
-    """Eq. 2, one pixel of the window; `once` if it is in no other."""
+cdef void reward(const floating* dy, const int32_t* winner, int64_t n, int32_t place, floating* dx) noexcept nogil:
+    """Eq. 2, one pixel of the window."""
     cdef floating zero = 0
     cdef int64_t k
-    if once:
-        for k in range(n):
-            dx[k] = zero + (dy[k] if winner[k] == place else zero)
-    else:
-        for k in range(n):
-            dx[k] += dy[k] if winner[k] == place else zero
+    for k in range(n):
+        dx[k] += dy[k] if winner[k] == place else zero
+
+
+cdef void reward_once(const floating* dy, const int32_t* winner, int64_t n, int32_t place, bint streamed,
+                      floating* dx) noexcept nogil:
+    """The same of a pixel that is in no other window."""
+    cdef floating[BLOCK] result
+    cdef floating zero = 0
+    cdef int64_t k, size, first = 0
+    while first < n:
+        size = min(n - first, BLOCK)
+        for k in range(size):
+            result[k] = zero + (dy[first + k] if winner[first + k] == place else zero)
+        put(dx + first, result, size * sizeof(floating), streamed)
+        first += size

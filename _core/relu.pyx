@@ -15,13 +15,13 @@ from minisparse._core.allocator import empty_like
 include "team.pxi"
 
 cdef extern from "stream.h" nogil:
+    enum: STREAMED
     void put(void *to, const void *block, int64_t nbytes, bint streamed)
     void fence()
 
 cdef enum:
     CHUNK = 8192
     BLOCK = 1024        # numbers of a result that leave together
-    STREAMED = 1 << 22  # bytes of a result which caches do not hold until it is read
 
 
 def forward(x):

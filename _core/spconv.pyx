@@ -32,7 +32,7 @@ def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, g
     check_bias(bias, pattern.shape[0], values.dtype)
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    y = empty((pattern.shape[0], *size, x.shape[3]), x.dtype)
+    y = empty_array((pattern.shape[0], *size, x.shape[3]), x.dtype)
     entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
     gather(entries, values, x, bias, y, forward_plan(kernel, stride, padding, size), 1)
     return y
@@ -65,7 +65,7 @@ def input_gradient(
     check_size(height, width, channels)
     check_mask(pattern, channels, kernel, stride, padding, groups)
     check_output(dy, pattern.shape[0], check_fit(kernel, stride, padding, (height, width)))
-    dx = empty((channels, height, width, dy.shape[3]), dy.dtype)
+    dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
     entries = pattern.held(_transposed, (channels, height, width), kernel, stride, padding, groups)
     gather(entries, values, dy, None, dx, transposed_plan(kernel, stride, padding, width), stride)
     return dx
@@ -101,7 +101,7 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
         starts, at, order, used, chunks = loaded(entries)
         band, tasks, parts = parts_of(dy, x, len(at), plan, BAND if chunks > 1 else 4 * BAND)
         x, dy = with_contiguous_batch(x), with_contiguous_batch(dy)
-        _sample(starts, at, order, used, chunks, dy, x, empty((parts, len(at)), dy.dtype), dw, plan, band, tasks)
+        _sample(starts, at, order, used, chunks, dy, x, empty_array((parts, len(at)), dy.dtype), dw, plan, band, tasks)
     return dw
 
 

@@ -18,6 +18,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
+from minisparse._core.allocator import empty_array
 from minisparse._core.spmm_ref import check_operand, check_pattern, check_values
 
 include "team.pxi"
@@ -130,7 +131,7 @@ cdef product(pattern, order, values, x):
     if p.itemsize < p.width < VECTOR_BYTES:
         # rows of less than a vector: whole vectors are read, up to one past the end
         x = np.concatenate([x.reshape(-1), np.zeros(VECTOR_BYTES // p.itemsize, x.dtype)])
-    y = np.empty((p.rows, columns), x.dtype)
+    y = empty_array((p.rows, columns), x.dtype)
     p.order = NULL if order is None else address(order)
     p.values, p.x, p.y, p.dw = address(values), address(x), address(y, PyBUF_WRITABLE), NULL
     if columns and p.rows:

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define STREAM_LINE 64
+#define STREAMED (1 << 20)  /* bytes of a result which the near caches do not hold until it is read */
 
 #if defined(__SSE2__)
 #include <immintrin.h>

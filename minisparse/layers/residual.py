@@ -12,6 +12,8 @@ from minisparse.layers.base import Layer, expect_integers, expect_shape
 from minisparse.layers.conv import Conv2d
 from minisparse.layers.linear import Linear
 from minisparse.layers.sequential import Sequential
+from minisparse.params import Init
+from minisparse.stores import Geometry, SparseStore, Store
 
 
 @dataclass(eq=False)
@@ -84,6 +86,8 @@ class PaddedShortcut(Layer):
     outputs : O, at least C
     stride : Ho = ceil(H / stride)
 
+    It is computed as the convolution that it is, of 1 x 1 pixels with W[o, c] = [o = c].
+
     Source: He et al. (2015), arXiv 1512.03385, section 3.3, option A; no parameters.
     """
 
@@ -92,18 +96,24 @@ class PaddedShortcut(Layer):
 
     def setup(self) -> None:
         expect_integers(self, 1, "outputs", "stride")
+        self.geometry = Geometry((1, 1), self.stride)
+        self._identity: Store | None = None
 
     def forward(self, x, training=False):
-        kept = x[:, :: self.stride, :: self.stride]
-        y = np.zeros((self.outputs, *kept.shape[1:]), x.dtype)
-        y[: len(x)] = kept
-        return y, x.shape
+        return self._weight(len(x), x.dtype).convolve(x, self.geometry), x.shape
 
     def backward(self, dy, cache):
         shape = cache
-        dx = np.zeros(shape, dy.dtype)
-        dx[:, :: self.stride, :: self.stride] = dy[: shape[0]]
-        return dx
+        return self._weight(shape[0], dy.dtype).rconvolve(dy, self.geometry, shape)
+
+    def _weight(self, channels: int, dtype: np.dtype) -> Store:
+        """The identity of so many channels; the same one each time, with what the kernels have worked out."""
+        shape = self.outputs, channels, 1, 1
+        if self._identity is None or (self._identity.shape, self._identity.values.dtype) != (shape, dtype):
+            diagonal, rest = np.arange(channels) * (channels + 1), Init("constant", 0.0)
+            identity = SparseStore(shape, diagonal, np.ones(channels, dtype), rest)
+            self._identity = identity.to_dense() if dtype.kind == "c" else identity
+        return self._identity
 
     def output_shape(self, shape):
         fits = len(shape) == 3 and shape[0] <= self.outputs
