@@ -27,8 +27,8 @@ cdef extern from "sums.h" nogil:
     double sum_f64(const double*, int64_t)
     double squares_f32(const float*, int64_t, double)
     double squares_f64(const double*, int64_t, double)
-    void slopes_f32(const float*, const float*, int64_t, float, float, double*, double*)
-    void slopes_f64(const double*, const double*, int64_t, double, double, double*, double*)
+    void slopes_f32(const float*, const float*, int64_t, float, float, float, float, bint, double*, double*)
+    void slopes_f64(const double*, const double*, int64_t, double, double, double, double, bint, double*, double*)
 
 cdef extern from "stream.h" nogil:
     enum: STREAMED
@@ -157,50 +157,43 @@ cdef void backward_rows(const floating[:, ::1] dy, const floating[:, ::1] x, con
 cdef void backward_row(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,
                        floating gain, floating bias, bint batch, bint rectified, bint streamed, floating* dx,
                        double* dgain, double* dbias) noexcept nogil:
-    cdef floating[BLOCK] through, result
-    cdef const floating* d
+    cdef floating[BLOCK] result
     cdef floating slope = 0, level = 0
-    cdef double more_gain, more_bias
     cdef int64_t size, first = 0
-    dgain[0] = dbias[0] = 0
     # eq. 4
-    while first < n:
-        size = min(n - first, BLOCK)
-        d = let_through(dy + first, x + first, size, mean, inverse, gain, bias, through) if rectified else dy + first
-        if floating is float:
-            slopes_f32(d, x + first, size, mean, inverse, &more_gain, &more_bias)
-        else:
-            slopes_f64(d, x + first, size, mean, inverse, &more_gain, &more_bias)
-        dgain[0] += more_gain
-        dbias[0] += more_bias
-        first += size
+    if rectified:
+        slopes(dy, x, n, mean, inverse, gain, bias, True, dgain, dbias)
+    else:
+        slopes(dy, x, n, mean, inverse, gain, bias, False, dgain, dbias)
     if batch:
         slope, level = <floating>(dgain[0] / n), <floating>(dbias[0] / n)
-    first = 0
     while first < n:
         size = min(n - first, BLOCK)
-        d = let_through(dy + first, x + first, size, mean, inverse, gain, bias, through) if rectified else dy + first
-        pull_back(d, x + first, size, mean, inverse, gain, slope, level, &result[0] if streamed else dx + first)
+        pull_back(dy + first, x + first, size, mean, inverse, gain, bias, slope, level, rectified,
+                  &result[0] if streamed else dx + first)
         if streamed:
             put(dx + first, result, size * sizeof(floating), True)
         first += size
     fence()
 
 
-cdef const floating* let_through(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,
-                                 floating gain, floating bias, floating* d) noexcept nogil:
-    """dy where the rectifier lets it through, in d."""
-    cdef floating zero = 0
-    cdef int64_t i
-    for i in range(n):
-        d[i] = dy[i] if gain * ((x[i] - mean) * inverse) + bias > 0 else zero
-    return d
+cdef inline void slopes(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,
+                        floating gain, floating bias, bint rectified, double* dgain, double* dbias) noexcept nogil:
+    if floating is float:
+        slopes_f32(dy, x, n, mean, inverse, gain, bias, rectified, dgain, dbias)
+    else:
+        slopes_f64(dy, x, n, mean, inverse, gain, bias, rectified, dgain, dbias)
 
 
 cdef void pull_back(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse, floating gain,
-                    floating slope, floating level, floating* dx) noexcept nogil:
+                    floating bias, floating slope, floating level, bint rectified, floating* dx) noexcept nogil:
     """Eq. 5."""
-    cdef floating scale = gain * inverse
+    cdef floating scale = gain * inverse, zero = 0, xhat
     cdef int64_t i
-    for i in range(n):
-        dx[i] = scale * (dy[i] - (level + (x[i] - mean) * inverse * slope))
+    if rectified:
+        for i in range(n):
+            xhat = (x[i] - mean) * inverse
+            dx[i] = scale * ((dy[i] if gain * xhat + bias > 0 else zero) - (level + xhat * slope))
+    else:
+        for i in range(n):
+            dx[i] = scale * (dy[i] - (level + (x[i] - mean) * inverse * slope))
