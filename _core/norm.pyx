@@ -1,8 +1,8 @@
 # distutils: extra_compile_args = -ffp-contract=off -fno-math-errno
 """Compiled twin of norm_ref.py, which is its specification.
 
-* channel after channel: all passes over one find it near the processor, memory is read and written once; large
-  results go past the caches
+* channel after channel: all passes over one find it near the processor, memory is read and written once; a large
+  gradient goes past the caches
 * threads take whole channels, so that results do not depend on their number
 * sums go to four vectors of float64, each over every fourth vector of terms (sums.h)
 * no contraction to fused multiply-add: what is no sum is promised to the bit
@@ -56,14 +56,13 @@ def forward(x, gain, bias, eps, rectified):
 cdef void forward_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, double eps, bint rectified,
                        floating[:, ::1] y, double[::1] mean, double[::1] var):
     cdef int64_t c, n = x.shape[1]
-    cdef bint streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
     # n >= 1, and every vector has one entry a row of x: check_rows and check_columns; so in all that follows
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         # eq. 1
         mean[c] = sum_of(&x[c, 0], n) / n
         var[c] = sum_of_squares(&x[c, 0], n, mean[c]) / n
         normalise_row(&x[c, 0], n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
-                      vectors[1, c], rectified, streamed, &y[c, 0])
+                      vectors[1, c], rectified, &y[c, 0])
 
 
 cdef inline double sum_of(const floating* x, int64_t n) noexcept nogil:
@@ -100,34 +99,23 @@ def _vectors(x, *vectors):
 cdef void normalise_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, bint rectified,
                          floating[:, ::1] y):
     cdef int64_t c, n = x.shape[1]
-    cdef bint streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        normalise_row(&x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], rectified, streamed,
-                      &y[c, 0])
+        normalise_row(&x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], rectified, &y[c, 0])
 
 
 cdef void normalise_row(const floating* x, int64_t n, floating mean, floating inverse, floating gain, floating bias,
-                        bint rectified, bint streamed, floating* y) noexcept nogil:
+                        bint rectified, floating* y) noexcept nogil:
     """Eq. 3."""
-    cdef floating[BLOCK] result
-    cdef floating* to
     cdef floating value, zero = 0
-    cdef int64_t i, size, first = 0
-    while first < n:
-        size = min(n - first, BLOCK)
-        to = &result[0] if streamed else y + first
-        if rectified:
-            for i in range(size):
-                value = gain * ((x[first + i] - mean) * inverse) + bias
-                # false for NaN, which stays
-                to[i] = zero if value <= 0 else value
-        else:
-            for i in range(size):
-                to[i] = gain * ((x[first + i] - mean) * inverse) + bias
-        if streamed:
-            put(y + first, result, size * sizeof(floating), True)
-        first += size
-    fence()
+    cdef int64_t i
+    if rectified:
+        for i in range(n):
+            value = gain * ((x[i] - mean) * inverse) + bias
+            # false for NaN, which stays
+            y[i] = zero if value <= 0 else value
+    else:
+        for i in range(n):
+            y[i] = gain * ((x[i] - mean) * inverse) + bias
 
 
 def backward(dy, x, mean, inverse, gain, bias, batch, rectified):
