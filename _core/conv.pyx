@@ -29,7 +29,7 @@ cdef enum:
     CHUNK = 448 << 10   # bytes of packed input in the next
     TURNED = 64         # pixels of dy transposed at a time
     ENTRIES = 1 << 22   # of all partial sums of a gradient, about
-    KEPT = 16           # patterns of weights
+    KEPT = 64           # geometries, with what the loops need to know of them
     FEW = 4             # channels of x that do not keep the loops here busy between pixels
 
 
@@ -44,12 +44,19 @@ def convolve(w, x, stride, padding, groups, bias=None):
         return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
                                bias)
     y = empty_array((len(w), *size, x.shape[3]), x.dtype)
-    cdef Plan plan = forward_plan(w.shape[2:], stride, padding, size)
-    at = forward_offsets(w.shape[1:], x.shape, plan).reshape(w.shape[1:])
-    places = np.arange(at.size).reshape(at.shape)
-    down, right = (np.arange(k) - padding for k in w.shape[2:])
-    multiply(w, places, at, at.size, len(w), down, right, x, bias, y, plan)
+    tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
+    multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size))
     return y
+
+
+@lru_cache(maxsize=KEPT)
+def _forward(kernel, shape, stride, padding, itemsize):
+    """The tables of `multiply` for y from an x of this shape."""
+    size = check_fit(kernel[1:], stride, padding, shape[1:])
+    cdef Plan plan = forward_plan(kernel[1:], stride, padding, size)
+    at = forward_offsets(kernel, shape, plan).reshape(kernel)
+    down, right = (np.arange(k) - padding for k in kernel[1:])
+    return tables_of(at, np.arange(at.size).reshape(at.shape), at.size, down, right, size[0], itemsize, plan)
 
 
 def input_gradient(w, dy, height, width, stride, padding, groups):
@@ -65,19 +72,31 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
         return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
                                      stride, padding, groups)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
-    # x (s a + r) meets dy (a + (r + p - u) / s) through W[u], for the u that leave no remainder: one pass for each r
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
+    for r, q, tables in _transposed(w.shape, dy.shape[:3], height, width, stride, padding, w.itemsize):
+        multiply(w, tables, channels, dy, None, dx[:, r::stride, q::stride], plan)
+    return dx
+
+
+@lru_cache(maxsize=KEPT)
+def _transposed(weight, shape, height, width, stride, padding, itemsize):
+    """Residues of a pixel modulo the stride, with the tables of `multiply` for their x from a dy of this shape.
+
+    x (s a + r) meets dy (a + (r + p - u) / s) through W[u], for the u that leave no remainder: one pass for each r.
+    """
+    cdef Plan plan = transposed_plan(weight[2:], stride, padding, width)
+    found, o = [], np.arange(weight[0])[:, None, None]
     for r in range(min(stride, height)):
         for q in range(min(stride, width)):
-            u, v = (np.arange((t + padding) % stride, k, stride) for t, k in zip((r, q), kernel))
+            u, v = (np.arange((t + padding) % stride, k, stride) for t, k in zip((r, q), weight[2:]))
             down, right = (r + padding - u) // stride - plan.top, (q + padding - v) // stride - plan.left
-            o = np.arange(len(w))[:, None, None]
-            table = (down[:, None] * len(w) + o) * plan.width + right
-            at = offsets32(table, plan, dy.shape).reshape(table.shape)
-            places = o * math.prod(w.shape[1:]) + u[:, None] * kernel[1] + v
-            multiply(w, places, at, kernel[0] * kernel[1], channels, down + plan.top, right + plan.left, dy,
-                     None, dx[:, r::stride, q::stride], plan)
-    return dx
+            table = (down[:, None] * weight[0] + o) * plan.width + right
+            at = offsets32(table, plan, shape).reshape(table.shape)
+            places = o * math.prod(weight[1:]) + u[:, None] * weight[3] + v
+            rows = (height - r + stride - 1) // stride
+            found.append((r, q, tables_of(at, places, weight[2] * weight[3], down + plan.top, right + plan.left, rows,
+                                          itemsize, plan)))
+    return found
 
 
 def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups):
@@ -105,14 +124,22 @@ def _every_entry(shape):
     return Pattern(np.arange(shape[0] + 1) * columns, np.tile(np.arange(columns), shape[0]), columns)
 
 
-cdef multiply(w, places, at, by_output, outputs, down, right, x, bias, y, Plan plan):
-    """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; the k come as (channels, rows, columns)."""
+cdef tables_of(at, places, by_output, down, right, rows, itemsize, Plan plan):
+    """What `multiply` has to know of a geometry; `at` and `places` come as (channels, rows, columns)."""
+    if not at.size:
+        plan.span = 0  # nothing is read
+    chunk, step = near(len(at), at[:1].size * itemsize, rows, plan)
+    places, at = in_chunks(places, chunk), in_chunks(at, chunk)
+    return at, places, by_output, down.astype(np.int32), right.astype(np.int32), chunk, step
+
+
+cdef multiply(w, tables, outputs, x, bias, y, Plan plan):
+    """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)]."""
+    at, places, by_output, down, right, chunk, step = tables
     if not y.size:
         return
     if not at.size:
-        plan.span = 0  # nothing is read
-    chunk, step = near(len(at), at[:1].size * w.itemsize, y.shape[1], plan)
-    places, at = in_chunks(places, chunk), in_chunks(at, chunk)
+        plan.span = 0
     panels = outputs // OUTPUTS * OUTPUTS
     if panels < outputs:
         panels += panel_width(outputs - panels)
@@ -120,8 +147,8 @@ cdef multiply(w, places, at, by_output, outputs, down, right, x, bias, y, Plan p
     if packed.size:
         _pack_weights(np.ascontiguousarray(w).reshape(-1), places, by_output, outputs, packed)
     blocks, band = bands_of(y)
-    _multiply(at, down.astype(np.int32), right.astype(np.int32), chunk, packed, with_contiguous_batch(x),
-              starts_of(bias, panels, y.dtype), y, plan, blocks, band, step)
+    _multiply(at, down, right, chunk, packed, with_contiguous_batch(x), starts_of(bias, panels, y.dtype), y, plan,
+              blocks, band, step)
 
 
 cdef near(channels, nbytes, height, Plan plan):
@@ -144,28 +171,35 @@ cdef in_chunks(table, chunk):
 
 cdef outer(dy, x, dw, stride, padding, Plan plan):
     """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n]."""
-    at = forward_offsets(dw.shape[1:], x.shape, plan).reshape(dw.shape[1:])
-    places = in_chunks(np.arange(at.size).reshape(at.shape), TILE)
-    tiles = -(-at.size // TILE)
-    # the last one stands in for those of the last tile that are not there
-    order = places[np.minimum(np.arange(tiles * TILE), at.size - 1)].reshape(tiles, TILE)
-    panels, size = -(-len(dy) * dy.itemsize // PIXEL), tiles * TILE * PIXEL // dy.itemsize
+    at, places, field = _tiles(dw.shape[1:], x.shape[:3], dy.shape[1:3], stride, padding)
+    panels, size = -(-len(dy) * dy.itemsize // PIXEL), len(at) * TILE * PIXEL // dy.itemsize
     rows = max(1, min(TURNED // dy.shape[2], dy.shape[1]))
     tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
     parts = max(1, min(tasks, PARTS, ENTRIES // (panels * size)))
     groups = min(panels, -(-2 * (os.cpu_count() or 1) // parts))  # results do not depend on them
     partial = empty_array((parts, panels, size), dy.dtype)
-    _outer(at.reshape(-1)[order], fields(order, dw.shape[1:], x, dy, stride, padding), with_contiguous_batch(dy),
-           with_contiguous_batch(x), partial, plan, rows, tasks, groups)
+    _outer(at, field, with_contiguous_batch(dy), with_contiguous_batch(x), partial, plan, rows, tasks, groups)
     _collect(partial, places, dw.reshape(len(dw), -1))
 
 
-cdef fields(order, shape, x, dy, stride, padding):
+@lru_cache(maxsize=KEPT)
+def _tiles(kernel, shape, size, stride, padding):
+    """Taps in tiles: where each reads (tiles, TILE), where in an output's weights (taps,), and `fields`."""
+    cdef Plan plan = forward_plan(kernel[1:], stride, padding, size)
+    at = forward_offsets(kernel, shape, plan)
+    places = in_chunks(np.arange(at.size).reshape(kernel), TILE)
+    tiles = -(-at.size // TILE)
+    # the last one stands in for those of the last tile that are not there
+    order = places[np.minimum(np.arange(tiles * TILE), at.size - 1)].reshape(tiles, TILE)
+    return at[order], places, fields(order, kernel, shape, size, stride, padding)
+
+
+cdef fields(order, kernel, shape, size, stride, padding):
     """(tiles, 4): the output rows [top, bottom) and columns [left, right) that meet the image through a tile's taps."""
     found = []
     for axis in 1, 2:
-        tap = np.unravel_index(order, shape)[axis] - padding
-        begin = np.clip(-(tap.max(axis=1) // stride), 0, dy.shape[axis])
-        end = np.clip((x.shape[axis] - 1 - tap.min(axis=1)) // stride + 1, begin, dy.shape[axis])
+        tap = np.unravel_index(order, kernel)[axis] - padding
+        begin = np.clip(-(tap.max(axis=1) // stride), 0, size[axis - 1])
+        end = np.clip((shape[axis] - 1 - tap.min(axis=1)) // stride + 1, begin, size[axis - 1])
         found += begin, end
     return np.stack(found, axis=1)
