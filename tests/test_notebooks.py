@@ -111,6 +111,14 @@ def test_what_is_wrong_with_a_chapter_is_found(tmp_path, change, message):
         run.run(write(tmp_path, **change))
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_chapter_that_takes_too_long_is_not_written_and_a_check_says_so(tmp_path, monkeypatch, check):
+    monkeypatch.setattr(run, "LIMIT_SECONDS", 0)
+    line, fine = run._one(write(tmp_path), check, timings=False)
+    assert "more than 0 s of processor time" in line and fine == check
+    assert not (tmp_path / "99_test.ipynb").exists()
+
+
 class Reader(HTMLParser):
     """What a page loads and links to, its images without alternative text, and whether TeX is left in it."""
 

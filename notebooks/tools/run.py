@@ -25,7 +25,7 @@ from nbformat.v4 import new_code_cell
 from notebooks.tools import chapters
 
 LIMIT_SECONDS = 60
-"""Processor time of a chapter, whatever else the machine does."""
+"""Processor time of a chapter that is written; a check, which any machine may run, only says what took longer."""
 CELL_SECONDS = 900
 """Of the clock: a kernel that hangs."""
 BEFORE = """
@@ -53,7 +53,7 @@ def run(source: Path) -> tuple[NotebookNode, float]:
 
     Raises
     ------
-    ValueError : a cell failed or warned, an exercise's check does not tell right from wrong, or a limit is passed.
+    ValueError : a cell failed or warned, or an exercise's check does not tell right from wrong.
     """
     notebook = chapters.read(source)
     tried = _with_solutions(notebook)
@@ -71,8 +71,6 @@ def run(source: Path) -> tuple[NotebookNode, float]:
         cell.execution_count = number
         if any(output.get("name") == "stderr" for output in cell.outputs):
             raise ValueError(f"{source.name}: cell {number} wrote to stderr:\n{chapters.text_of(cell.outputs)}")
-    if seconds > LIMIT_SECONDS:
-        raise ValueError(f"{source.name} took {seconds:.0f} s of processor time, more than {LIMIT_SECONDS}")
     return notebook, seconds
 
 
@@ -160,6 +158,10 @@ def _one(source: Path, check: bool, timings: bool) -> tuple[str, bool]:
         _keep_timings(notebook, committed)
     text = nbformat.writes(notebook) + "\n"
     line = f"{source.stem:28} {seconds:5.1f} s {len(text) / 1000:6.0f} kB"
+    if seconds > LIMIT_SECONDS:
+        line += f"  more than {LIMIT_SECONDS} s of processor time"
+        if not check:
+            return line, False
     if len(text) > chapters.LIMIT_BYTES:
         return f"{line}: larger than {chapters.LIMIT_BYTES / 1000:.0f} kB", False
     if committed is not None and nbformat.writes(committed) == nbformat.writes(notebook):
