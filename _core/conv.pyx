@@ -6,6 +6,7 @@
 * the gradient of x is the same loop over the transposed weight, once for each residue of a pixel
   modulo the stride
 * the gradient of w takes eight taps by two vectors of outputs at a time, dy transposed for it
+* sums start from the bias; pixels of a large result go past the caches
 * groups and images of few channels are the sparse kernel's, every entry kept: it writes an output at a time
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """

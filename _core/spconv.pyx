@@ -4,6 +4,7 @@
 * what the loops need to know of a mask is worked out once for each geometry and kept with it (entries.pxi)
 * four output pixels of a block, eight vectors, are summed in registers over all entries of a row; of many
   channels, over a chunk at a time for all rows, so that the input under four pixels stays near
+* sums start from the bias; pixels of a large result go past the caches
 * weights in the padding above and below an image are passed over, channels without entries not packed
 * the gradient of x is the same loop over the transposed entries, all residues of a pixel modulo the stride from
   the same packed rows
