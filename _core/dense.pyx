@@ -9,7 +9,7 @@
 """
 
 from cython cimport floating
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
@@ -38,8 +38,6 @@ cdef enum:
     ROWS = 8      # of a tile
     PANELS = 4    # of b that stay near while all rows of a pass
     DEPTH = 256   # most terms of a sum before the next tile has its turn
-    PACKED = DEPTH * PANELS * WIDE  # bytes of packed panels
-    LAST = ROWS * DEPTH * 8         # and of a tile that is filled up
     MANY = 1 << 20  # multiplications that are worth a second thread
 
 
@@ -95,23 +93,22 @@ cdef fill(const floating[:, ::1] a, bint a_turned, const floating[:, ::1] b, bin
     # groups of panels by shares of the tiles, as many as come out even
     cdef int64_t task, shares = 1 if groups % threads == 0 else threads
     cdef Product* q = &p
-    memory = empty_array((threads, PACKED + LAST), np.dtype(np.int8))
-    cdef char[:, ::1] room = memory
     # rows of a tile lie in [0, rows), terms in [0, depth); packed panels have zeros where b ends
     for task in prange(groups * shares, nogil=True, schedule="static", num_threads=threads):
         if floating is float:
-            block_of(<vf32*>&room[threadid(), 0], q, p.panels * (task // shares) // groups,
-                     p.panels * (task // shares + 1) // groups, tiles * (task % shares) // shares,
-                     tiles * (task % shares + 1) // shares)
+            block_of(<vf32*>NULL, q, p.panels * (task // shares) // groups, p.panels * (task // shares + 1) // groups,
+                     tiles * (task % shares) // shares, tiles * (task % shares + 1) // shares)
         else:
-            block_of(<vf64*>&room[threadid(), 0], q, p.panels * (task // shares) // groups,
-                     p.panels * (task // shares + 1) // groups, tiles * (task % shares) // shares,
-                     tiles * (task % shares + 1) // shares)
+            block_of(<vf64*>NULL, q, p.panels * (task // shares) // groups, p.panels * (task // shares + 1) // groups,
+                     tiles * (task % shares) // shares, tiles * (task % shares + 1) // shares)
 
 
-cdef void block_of(vector* packed, Product* p, int64_t left, int64_t right, int64_t top, int64_t bottom) noexcept nogil:
+cdef void block_of(const vector* _, Product* p, int64_t left, int64_t right, int64_t top,
+                   int64_t bottom) noexcept nogil:
     """Tiles of rows top to bottom - 1 by panels left to right - 1."""
-    cdef char* rest = <char*>packed + PACKED
+    cdef char[DEPTH * PANELS * WIDE + LINE] room
+    cdef char[ROWS * DEPTH * 8] rest
+    cdef vector* packed = <vector*>(<size_t>(room + LINE - 1) // LINE * LINE)
     cdef int64_t first = 0, depth, tile, panel, row, a_row, a_column
     cdef const char* a
     cdef bint turned = p.b_column != p.itemsize
