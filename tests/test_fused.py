@@ -25,6 +25,7 @@ def apart(layers, x, dy):
         lambda: [nn.BatchNorm(3), nn.ReLU()],
         lambda: [nn.Residual(nn.BatchNorm(3)), nn.ReLU()],
         lambda: [nn.ReLU(), nn.BatchNorm(3), nn.ReLU(), nn.ReLU(), nn.Conv2d(3, 2, 3)],
+        lambda: [nn.Flatten(), nn.Linear(90, 7), nn.ReLU(), nn.Linear(7, 2), nn.ReLU()],
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -40,6 +41,20 @@ def test_neighbours_together_are_neighbours_apart(layers, dtype):
         np.testing.assert_array_equal(found, expected)
     for p, expected in zip(model.parameters.values(), apart(layers(), x, dy)[2], strict=True):
         np.testing.assert_array_equal(p.store.grad, expected)
+
+
+@pytest.mark.parametrize("layers", [[nn.BatchNorm(3), nn.ReLU()], [nn.Flatten(), nn.Linear(12, 4), nn.ReLU()]])
+def test_the_first_layer_with_parameters_may_be_computed_with_its_neighbour(layers):
+    model = Model("first", nn.Sequential(layers), (3, 2, 2))
+    x = np.random.default_rng(0).normal(size=(3, 2, 2, 5)).astype(np.float32)
+    gradients = []
+    for backward in model.backward, model.accumulate:
+        y, caches = model.forward(x, training=True)
+        model.zero_grad()
+        backward(y, caches)
+        gradients.append([p.store.grad for p in model.parameters.values()])
+    for found, expected in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_gradient_that_was_handed_in_is_not_what_the_next_one_is_added_to():

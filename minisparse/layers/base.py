@@ -55,8 +55,8 @@ class Layer:
         """What backward does but for dx, which nobody asks of a network's first layer."""
         self.backward(dy, cache)
 
-    def fused(self, following: Layer) -> Any:
-        """What does this layer's forward and backward and then those of `following`, sooner; None for nothing."""
+    def fused(self, following: Layer) -> Fused | None:
+        """What does the work of this layer and then of `following`, sooner; None for nothing."""
         return None
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -122,6 +122,19 @@ class Layer:
             return Layer.registry[name](**settings)
         except TypeError as error:
             raise ValueError(f"{str(config)[:80]} does not describe a layer: {error}") from error
+
+
+class Fused:
+    """Neighbouring layers in fewer passes over memory: what they give one after the other, to the bit."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> tuple[np.ndarray, Any]:
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def backward(self, dy: np.ndarray, cache: Any) -> np.ndarray:
+        raise TypeError(f"{type(self).__name__} defines no backward")
+
+    def accumulate(self, dy: np.ndarray, cache: Any) -> None:
+        self.backward(dy, cache)
 
 
 def _to_json(value: Any) -> Any:

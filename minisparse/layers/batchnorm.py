@@ -6,7 +6,7 @@ import numpy as np
 
 from minisparse._core import norm
 from minisparse.layers.activations import ReLU
-from minisparse.layers.base import Layer, expect_integers, expect_shape
+from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
 from minisparse.params import Init, Parameter
 
 
@@ -93,8 +93,8 @@ class BatchNorm(Layer):
         return [(cls(3), (3,)), (cls(2, momentum=0.3, eps=1e-3), (2, 3, 4))]
 
 
-class RectifiedNorm:
-    """A BatchNorm and the ReLU behind it in one pass over memory: the same to the bit."""
+class RectifiedNorm(Fused):
+    """A BatchNorm and the ReLU behind it in one pass over memory."""
 
     def __init__(self, norm: BatchNorm):
         self.norm = norm

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minisparse._core import bias
-from minisparse.layers.base import Layer, expect_integers, expect_shape
+from minisparse.layers.activations import ReLU
+from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
 from minisparse.params import Init, Parameter
 
 
@@ -32,10 +33,10 @@ class Linear(Layer):
         if self.bias:
             self.params["bias"] = Parameter((self.outputs,), Init("constant", 0.0), role="bias")
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, rectified=False):
         y = self.params["weight"].store.matmul(x)
         if self.bias:
-            bias.add(y, self.params["bias"].value().astype(y.dtype, copy=False))
+            bias.add(y, self.params["bias"].value().astype(y.dtype, copy=False), rectified)
         return y, x
 
     def backward(self, dy, cache):
@@ -50,6 +51,9 @@ class Linear(Layer):
         if self.bias:
             self.params["bias"].store.add_gradient(bias.sums(dy))
 
+    def fused(self, following):
+        return RectifiedLinear(self) if isinstance(following, ReLU) and self.bias else None
+
     def output_shape(self, shape):
         expect_shape(self, shape == (self.inputs,), shape, f"{self.inputs} features")
         return (self.outputs,)
@@ -60,3 +64,28 @@ class Linear(Layer):
     @classmethod
     def examples(cls):
         return [(cls(5, 3), (5,)), (cls(1, 4, bias=False), (1,))]
+
+
+class RectifiedLinear(Fused):
+    """A Linear with a bias and the ReLU behind it: the bias is added, and the gradient summed, while rectifying."""
+
+    def __init__(self, linear: Linear):
+        self.linear = linear
+
+    def forward(self, x, training=False):
+        y, _ = self.linear.forward(x, training, rectified=True)
+        return y, (x, y)
+
+    def backward(self, dy, cache):
+        weight = self.linear.params["weight"].store
+        return weight.rmatmul(self._accumulate(dy, *cache))
+
+    def accumulate(self, dy, cache):
+        self._accumulate(dy, *cache)
+
+    def _accumulate(self, dy, x, y):
+        """The gradient of what was rectified."""
+        dz, db = bias.backward(dy, y)
+        self.linear.params["weight"].store.accumulate(dz, x)
+        self.linear.params["bias"].store.add_gradient(db)
+        return dz

@@ -8,7 +8,7 @@ import numpy as np
 
 from minisparse._core import relu
 from minisparse.layers.activations import ReLU
-from minisparse.layers.base import Layer, expect_integers, expect_shape
+from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
 from minisparse.layers.conv import Conv2d
 from minisparse.layers.linear import Linear
 from minisparse.layers.sequential import Sequential
@@ -62,8 +62,8 @@ class Residual(Layer):
         ]
 
 
-class RectifiedResidual:
-    """A Residual and the ReLU behind it in one pass over memory: the same to the bit."""
+class RectifiedResidual(Fused):
+    """A Residual and the ReLU behind it in one pass over memory."""
 
     def __init__(self, residual: Residual):
         self.residual = residual

@@ -26,12 +26,29 @@ class Store(ABC):
 
     shape: tuple[int, ...]
     values: np.ndarray
-    grad: np.ndarray
     frozen: bool
+    _grad: np.ndarray | None = None
+
+    @property
+    def grad(self) -> np.ndarray:
+        if self._grad is None:
+            self._grad = np.zeros_like(self.values)
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: np.ndarray) -> None:
+        self._grad = gradient
 
     def zero_grad(self) -> None:
         """Begin a step: no gradient yet."""
-        self.grad.fill(0)
+        self._grad = None
+
+    def _add_own(self, gradient: np.ndarray) -> None:
+        """grad += gradient, an array of its shape that is nobody else's: the first of a step is the sum so far."""
+        if self._grad is None and gradient.dtype == self.values.dtype:
+            self._grad = gradient
+        else:
+            self.grad += gradient
 
     @abstractmethod
     def dense(self) -> np.ndarray:

@@ -16,7 +16,6 @@ class DenseStore(Store):
 
     def __init__(self, values: np.ndarray, rest, mask: np.ndarray | None = None, frozen: bool = True):
         self.values = values
-        self._grad: np.ndarray | None = None
         self.rest = rest
         self.mask = mask
         self.frozen = frozen
@@ -73,27 +72,10 @@ class DenseStore(Store):
         self._add_own(gradient.copy())
 
     def _add_own(self, gradient: np.ndarray) -> None:
-        """grad += gradient, an array that is nobody else's: the first of a step is the sum so far."""
         gradient = gradient.reshape(self.shape)
         if self.mask is not None and self.frozen:
             put_at_rest(gradient, self.mask)
-        if self._grad is None and gradient.dtype == self.values.dtype:
-            self._grad = gradient
-        else:
-            self.grad += gradient
-
-    @property
-    def grad(self) -> np.ndarray:
-        if self._grad is None:
-            self._grad = np.zeros_like(self.values)
-        return self._grad
-
-    @grad.setter
-    def grad(self, gradient: np.ndarray) -> None:
-        self._grad = gradient
-
-    def zero_grad(self) -> None:
-        self._grad = None
+        super()._add_own(gradient)
 
     def memory(self) -> dict[str, int]:
         mask = 0 if self.mask is None else self.mask.nbytes

@@ -49,7 +49,6 @@ class SparseStore(Store):
         self.pattern = Pattern(indptr, index.astype(np.int64) % max(self.columns, 1), self.columns)
         self._grouped_patterns: dict[int, Pattern] = {}
         self.values = values
-        self.grad = np.zeros_like(values)
         self.rest = rest
 
     @classmethod
@@ -108,7 +107,7 @@ class SparseStore(Store):
         return dx
 
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
-        self.grad += spmm.sampled(self._grouped(groups), dy, x)
+        self._add_own(spmm.sampled(self._grouped(groups), dy, x))
 
     def convolve(self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None) -> np.ndarray:
         if not geometry.fits_kernels(self.values, x):
@@ -135,10 +134,10 @@ class SparseStore(Store):
     def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
         if not geometry.fits_kernels(self.values, dy, x):
             return super().accumulate_convolution(dy, x, geometry)
-        self.grad += spconv.weight_gradient(self.pattern, dy, x, *_settings(geometry))
+        self._add_own(spconv.weight_gradient(self.pattern, dy, x, *_settings(geometry)))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
-        self.grad += gradient.reshape(-1)[self.index]
+        self._add_own(gradient.reshape(-1)[self.index])
 
     def memory(self) -> dict[str, int]:
         index = sum(pattern.nbytes for pattern in (self.pattern, *self._grouped_patterns.values()))
