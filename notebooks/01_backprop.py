@@ -22,6 +22,7 @@ import numpy as np
 
 import minisparse as ms
 from minisparse import gradcheck, layers, lesson, loss, rng
+from minisparse._core import softmax_ref
 from minisparse.data import Batches
 from minisparse.methods.base import Method
 from minisparse.model import Model
@@ -121,7 +122,7 @@ z = np.log(np.array([[8.0], [1.0], [1.0]]))  # so that p = 0.8, 0.1, 0.1
 value, dz = loss.softmax_cross_entropy(z, np.array([1]))
 print(f"L = {value:.4f} = -log 0.1,  dz = {dz.ravel().round(3)}")
 assert np.allclose(dz.ravel(), [0.8, -0.9, 0.1])
-lesson.show(loss.softmax_cross_entropy)
+lesson.show(softmax_ref.cross_entropy)
 
 # %% [markdown]
 # ## The chain, and how far to trust it

@@ -57,6 +57,19 @@ def test_the_first_layer_with_parameters_may_be_computed_with_its_neighbour(laye
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize(("first", "second"), [(nn.Linear, nn.ReLU), (nn.BatchNorm, nn.ReLU), (nn.Residual, nn.ReLU)])
+def test_what_a_class_of_its_own_computes_is_left_to_it(first, second, monkeypatch):
+    monkeypatch.setattr(nn.Layer, "registry", {})
+    wrong_first, wrong_second = (type(f"Wrong{kind.__name__}", (kind,), {}) for kind in (first, second))
+    layer = {nn.Linear: lambda kind: kind(3, 4), nn.BatchNorm: lambda kind: kind(3),
+             nn.Residual: lambda kind: kind(nn.ReLU())}[first]  # fmt: skip
+    for one, other in ((wrong_first, second), (first, wrong_second)):
+        _, caches = nn.Sequential([layer(one), other()]).forward(np.ones((3, 5), np.float32))
+        assert len(caches) == 2
+    _, caches = nn.Sequential([layer(first), second()]).forward(np.ones((3, 5), np.float32))
+    assert len(caches) == 1
+
+
 def test_a_gradient_that_was_handed_in_is_not_what_the_next_one_is_added_to():
     layer = nn.Linear(2, 3)
     store, gradient = layer.params["bias"].store, np.ones(3, np.float32)

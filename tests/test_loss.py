@@ -61,7 +61,7 @@ def test_logits_that_are_not_numbers_give_a_loss_that_is_none(value):
     ("shape", "labels", "smoothing", "named"),
     [
         ((3,), [0], 0.0, "logits has shape"),
-        ((3, 0), [], 0.0, "empty batch"),
+        ((3, 0), [], 0.0, "neither may be 0"),
         ((3, 2), [0, 3], 0.0, r"\[0, 3\], outside the 3 classes"),
         ((3, 2), [-1, 0], 0.0, r"\[-1, 0\]"),
         ((3, 2), [0], 0.0, "labels must be 2 integers"),

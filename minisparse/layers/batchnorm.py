@@ -81,7 +81,7 @@ class BatchNorm(Layer):
         return dx.reshape(dy.shape)
 
     def fused(self, following):
-        return RectifiedNorm(self) if isinstance(following, ReLU) else None
+        return RectifiedNorm(self) if type(following) is ReLU else None
 
     def output_shape(self, shape):
         fits = len(shape) in (1, 3) and shape[0] == self.channels

@@ -33,10 +33,10 @@ class Linear(Layer):
         if self.bias:
             self.params["bias"] = Parameter((self.outputs,), Init("constant", 0.0), role="bias")
 
-    def forward(self, x, training=False, rectified=False):
+    def forward(self, x, training=False):
         y = self.params["weight"].store.matmul(x)
         if self.bias:
-            bias.add(y, self.params["bias"].value().astype(y.dtype, copy=False), rectified)
+            bias.add(y, self.params["bias"].value().astype(y.dtype, copy=False))
         return y, x
 
     def backward(self, dy, cache):
@@ -52,7 +52,7 @@ class Linear(Layer):
             self.params["bias"].store.add_gradient(bias.sums(dy))
 
     def fused(self, following):
-        return RectifiedLinear(self) if isinstance(following, ReLU) and self.bias else None
+        return RectifiedLinear(self) if type(following) is ReLU and self.bias else None
 
     def output_shape(self, shape):
         expect_shape(self, shape == (self.inputs,), shape, f"{self.inputs} features")
@@ -73,7 +73,8 @@ class RectifiedLinear(Fused):
         self.linear = linear
 
     def forward(self, x, training=False):
-        y, _ = self.linear.forward(x, training, rectified=True)
+        y = self.linear.params["weight"].store.matmul(x)
+        bias.add(y, self.linear.params["bias"].value().astype(y.dtype, copy=False), rectified=True)
         return y, (x, y)
 
     def backward(self, dy, cache):

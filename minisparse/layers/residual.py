@@ -45,7 +45,7 @@ class Residual(Layer):
         return relu.add(dx, dy if self.shortcut is None else self.shortcut.backward(dy, shortcut), False)
 
     def fused(self, following):
-        return RectifiedResidual(self) if isinstance(following, ReLU) else None
+        return RectifiedResidual(self) if type(following) is ReLU else None
 
     def output_shape(self, shape):
         body = self.body.output_shape(shape)
