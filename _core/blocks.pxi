@@ -4,10 +4,12 @@
 # (channels, packed width) pixels, zero where the image ends. Then pixels lie side by side whatever N is, an
 # offset in bytes names a weight's input under every output pixel alike, and blocks at the end of the batch need no
 # care but in reading and writing. A row is copied just before the first output row that meets it.
+#
+# An image may be pooled (pooled.pxi): then its arrays hold the largest pixel of each window only.
 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -30,6 +32,10 @@ cdef extern from "wide.h" nogil:
     void transpose32(const char*, int64_t, char*, int64_t)
     void transpose64(const char*, int64_t, char*, int64_t)
     void prefetch(const void*)
+    void keep32(void*, const void*, const uint8_t*, int)
+    void keep64(void*, const void*, const uint8_t*, int)
+    void largest32(const char*, int64_t, int, void*, uint8_t*)
+    void largest64(const char*, int64_t, int, void*, uint8_t*)
 
 cdef extern from "stream.h" nogil:
     enum: STREAMED
@@ -54,6 +60,9 @@ cdef struct Image:  # (channels, height, width, N); strides in bytes, N contiguo
     char* data
     int64_t channels, height, width, by_channel, by_row, by_pixel, nbytes
     bint streamed  # whether its pixels are written past the caches
+    int64_t itemsize
+    uint8_t* winner  # NULL, or pooled: the place of the largest pixel of each window; data, strides are of these
+    int64_t window   # pixels of its side
 
 
 cdef struct Plan:  # output pixel (a, b) meets input pixels (stride a + top + u, stride b + left + v)
@@ -67,7 +76,7 @@ cdef Image image_of(const floating[:, :, :, :] array) noexcept:
     image.channels, image.height, image.width = array.shape[0], array.shape[1], array.shape[2]
     image.by_channel, image.by_row, image.by_pixel = array.strides[0], array.strides[1], array.strides[2]
     image.nbytes = array.shape[3] * sizeof(floating)
-    image.data, image.streamed = NULL, False
+    image.data, image.streamed, image.itemsize, image.winner, image.window = NULL, False, sizeof(floating), NULL, 1
     if image.channels and image.height and image.width and image.nbytes:
         image.data = <char*>&array[0, 0, 0, 0]
         image.streamed = (
@@ -109,16 +118,23 @@ cdef offsets32(pixels, Plan plan, shape):
     return (pixels * PIXEL).astype(np.int32).reshape(-1)
 
 
-cdef bands_of(y):
-    """(blocks of the batch, rows of y a task); results do not depend on the rows."""
-    blocks, wanted = -(-y.shape[3] * y.itemsize // PIXEL), os.cpu_count() or 1
-    bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, y.shape[1] // BAND))
-    return blocks, -(-y.shape[1] // (2 * bands)) * 2
+cdef bands_of(rows, nbytes, window=1):
+    """(blocks of the batch, rows of y a task, in whole windows); results do not depend on the rows."""
+    blocks, wanted, even = -(-nbytes // PIXEL), os.cpu_count() or 1, 2 * window
+    bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, rows // BAND))
+    return blocks, -(-rows // (even * bands)) * even
 
 
 cdef with_contiguous_batch(array):
     """The array, or a copy in which pixels of one image lie side by side."""
     return array if array.strides[3] == array.itemsize else np.ascontiguousarray(array)
+
+
+cdef as_packed(dy, winner):
+    """Both as `pack_row` takes them: in memory alike, where there are winners."""
+    if winner is None or not dy.size:
+        return with_contiguous_batch(dy), None
+    return np.ascontiguousarray(dy), np.ascontiguousarray(winner)
 
 
 cdef starts_of(bias, outputs, dtype):
@@ -160,7 +176,7 @@ cdef void pack_row(char* packed, Image* x, int64_t row, Plan* plan, int64_t firs
 
     Columns of one residue modulo the stride lie side by side, as the output pixels that meet them do.
     """
-    cdef int64_t c, q, residue, begin, end
+    cdef int64_t c, residue, begin, end, column
     cdef const char* source
     if row < 0 or row >= x.height:
         memset(packed, 0, row_bytes(x, plan))
@@ -169,14 +185,13 @@ cdef void pack_row(char* packed, Image* x, int64_t row, Plan* plan, int64_t firs
         for residue in range(plan.stride):
             begin = clipped(-plan.left - residue, plan)
             end = max(begin, clipped(x.width - plan.left - residue, plan))
-            source = x.data + c * x.by_channel + row * x.by_row + first
-            source += (plan.left + residue + begin * plan.stride) * x.by_pixel
+            column = plan.left + residue + begin * plan.stride
             memset(packed, 0, begin * PIXEL)
-            for q in range(begin, end):
-                prefetch(source + AHEAD * plan.stride * x.by_pixel)
-                prefetch(source + AHEAD * plan.stride * x.by_pixel + LINE)
-                copy_pixel(packed + q * PIXEL, source, nbytes)
-                source += plan.stride * x.by_pixel
+            if x.winner != NULL:
+                unpool(packed + begin * PIXEL, x, c, row, column, plan.stride, end - begin, first, nbytes)
+            else:
+                source = x.data + c * x.by_channel + row * x.by_row + column * x.by_pixel + first
+                copy_pixels(packed + begin * PIXEL, source, plan.stride * x.by_pixel, end - begin, nbytes)
             memset(packed + end * PIXEL, 0, (plan.width - end) * PIXEL)
             packed += plan.width * PIXEL
 
@@ -184,6 +199,26 @@ cdef void pack_row(char* packed, Image* x, int64_t row, Plan* plan, int64_t firs
 cdef inline int64_t clipped(int64_t column, Plan* plan) noexcept nogil:
     """The first packed pixel at or after a column."""
     return min(max(0, (column + plan.stride - 1) // plan.stride) if column > 0 else 0, plan.width)
+
+
+cdef Image channel_of(Image* x, int64_t c) noexcept nogil:
+    """One channel as an image."""
+    cdef Image channel = x[0]
+    channel.channels = 1
+    channel.data += c * x.by_channel
+    if x.winner != NULL:
+        channel.winner += c * x.by_channel // x.itemsize
+    return channel
+
+
+cdef inline void copy_pixels(char* packed, const char* source, int64_t step, int64_t count,
+                             int64_t nbytes) noexcept nogil:
+    cdef int64_t i
+    for i in range(count):
+        prefetch(source + AHEAD * step)
+        prefetch(source + AHEAD * step + LINE)
+        copy_pixel(packed + i * PIXEL, source, nbytes)
+        source += step
 
 
 cdef inline void copy_pixel(char* packed, const char* source, int64_t nbytes) noexcept nogil:
@@ -213,3 +248,6 @@ cdef inline void add_sum(void* dw, int64_t k, vector a) noexcept nogil:
         (<float*>dw)[k] += sum32(a)
     else:
         (<double*>dw)[k] += sum64(a)
+
+
+include "pooled.pxi"

@@ -7,6 +7,7 @@
   modulo the stride
 * the gradient of w takes eight taps by two vectors of outputs at a time, dy transposed for it
 * sums start from the bias; pixels of a large result go past the caches
+* pooled rows are computed whole in the near caches, and pooled gradients spread out as they are packed (pooled.pxi)
 * groups and images of few channels are the sparse kernel's, every entry kept: it writes an output at a time
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
@@ -18,6 +19,7 @@ import numpy as np
 from minisparse._core import spconv
 from minisparse._core.conv_ref import (
     check_bias, check_channels, check_fit, check_geometry, check_image, check_output, check_size, check_weight,
+    check_window,
 )
 from minisparse._core.pattern import Pattern
 
@@ -50,6 +52,24 @@ def convolve(w, x, stride, padding, groups, bias=None):
     return y
 
 
+def convolve_pooled(w, x, stride, padding, groups, window, bias=None):
+    check_weight(w)
+    check_image("x", x, w.dtype)
+    check_geometry(w.shape[2:], stride, padding, groups)
+    check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
+    check_bias(bias, len(w), w.dtype)
+    size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
+    pooled = check_window(window, size)
+    if groups > 1 or len(x) <= FEW:
+        return spconv.convolve_pooled(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
+                                      window, bias)
+    y = empty_array((len(w), *pooled, x.shape[3]), x.dtype)
+    winner = empty_array(y.shape, np.dtype(np.uint8))
+    tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
+    multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size), None, winner, window)
+    return y, winner
+
+
 @lru_cache(maxsize=KEPT)
 def _forward(kernel, shape, stride, padding, itemsize):
     """The tables of `multiply` for y from an x of this shape."""
@@ -60,7 +80,7 @@ def _forward(kernel, shape, stride, padding, itemsize):
     return tables_of(at, np.arange(at.size).reshape(at.shape), at.size, down, right, size[0], itemsize, plan)
 
 
-def input_gradient(w, dy, height, width, stride, padding, groups):
+def input_gradient(w, dy, height, width, stride, padding, groups, winner=None, window=1):
     kernel = w.shape[2:]
     check_weight(w)
     check_image("dy", dy, w.dtype)
@@ -68,14 +88,15 @@ def input_gradient(w, dy, height, width, stride, padding, groups):
     check_size(height, width)
     channels = w.shape[1] * groups
     check_channels(w.shape[0], w.shape[1], channels, groups)
-    check_output(dy, len(w), check_fit(kernel, stride, padding, (height, width)))
+    size = check_fit(kernel, stride, padding, (height, width))
+    check_output(dy, len(w), size, winner, window)
     if groups > 1:
         return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
-                                     stride, padding, groups)
+                                     stride, padding, groups, winner, window)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
-    for r, q, tables in _transposed(w.shape, dy.shape[:3], height, width, stride, padding, w.itemsize):
-        multiply(w, tables, channels, dy, None, dx[:, r::stride, q::stride], plan)
+    for r, q, tables in _transposed(w.shape, (len(dy), *size), height, width, stride, padding, w.itemsize):
+        multiply(w, tables, channels, dy, None, dx[:, r::stride, q::stride], plan, winner, None, window, size)
     return dx
 
 
@@ -100,21 +121,22 @@ def _transposed(weight, shape, height, width, stride, padding, itemsize):
     return found
 
 
-def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups):
+def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, window=1):
     kernel = kernel_height, kernel_width
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
     check_geometry(kernel, stride, padding, groups)
     check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, dy.shape[0], size)
+    check_output(dy, dy.shape[0], size, winner, window)
     shape = len(dy), x.shape[0] // groups, *kernel
     if groups > 1 or len(x) <= FEW:
-        return spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups).reshape(shape)
+        dw = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner, window)
+        return dw.reshape(shape)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(shape, dy.dtype)
     if dw.size and dy.size:
-        outer(dy, x, dw, stride, padding, plan)
+        outer(dy, x, dw, stride, padding, plan, size, winner, window)
     return dw
 
 
@@ -134,8 +156,8 @@ cdef tables_of(at, places, by_output, down, right, rows, itemsize, Plan plan):
     return at, places, by_output, down.astype(np.int32), right.astype(np.int32), chunk, step
 
 
-cdef multiply(w, tables, outputs, x, bias, y, Plan plan):
-    """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)]."""
+cdef multiply(w, tables, outputs, x, bias, y, Plan plan, x_winner=None, y_winner=None, window=1, size=(0, 0)):
+    """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; winners as for spconv's `gather`."""
     at, places, by_output, down, right, chunk, step = tables
     if not y.size:
         return
@@ -147,9 +169,11 @@ cdef multiply(w, tables, outputs, x, bias, y, Plan plan):
     packed = np.empty(panels * len(at), w.dtype)
     if packed.size:
         _pack_weights(np.ascontiguousarray(w).reshape(-1), places, by_output, outputs, packed)
-    blocks, band = bands_of(y)
-    _multiply(at, down, right, chunk, packed, with_contiguous_batch(x), starts_of(bias, panels, y.dtype), y, plan,
-              blocks, band, step)
+    rows = y.shape[1] * window if y_winner is not None else y.shape[1]
+    blocks, band = bands_of(rows, y.shape[3] * y.itemsize, window)
+    x, x_winner = as_packed(x, x_winner)
+    _multiply(at, down, right, chunk, packed, x, starts_of(bias, panels, y.dtype), y, plan, blocks, band, step,
+              x_winner, y_winner, window, *size)
 
 
 cdef near(channels, nbytes, height, Plan plan):
@@ -170,16 +194,17 @@ cdef in_chunks(table, chunk):
     return np.concatenate(parts or [table.reshape(-1)])
 
 
-cdef outer(dy, x, dw, stride, padding, Plan plan):
-    """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n]."""
-    at, places, field = _tiles(dw.shape[1:], x.shape[:3], dy.shape[1:3], stride, padding)
-    panels, size = -(-len(dy) * dy.itemsize // PIXEL), len(at) * TILE * PIXEL // dy.itemsize
-    rows = max(1, min(TURNED // dy.shape[2], dy.shape[1]))
-    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
-    parts = max(1, min(tasks, PARTS, ENTRIES // (panels * size)))
+cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, window):
+    """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n], dy of this size or pooled from it."""
+    at, places, field = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
+    panels, entries = -(-len(dy) * dy.itemsize // PIXEL), len(at) * TILE * PIXEL // dy.itemsize
+    rows = max(1, min(TURNED // size[1], size[0]))
+    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-size[0] // rows)
+    parts = max(1, min(tasks, PARTS, ENTRIES // (panels * entries)))
     groups = min(panels, -(-2 * (os.cpu_count() or 1) // parts))  # results do not depend on them
-    partial = empty_array((parts, panels, size), dy.dtype)
-    _outer(at, field, with_contiguous_batch(dy), with_contiguous_batch(x), partial, plan, rows, tasks, groups)
+    partial = empty_array((parts, panels, entries), dy.dtype)
+    dy, winner = as_packed(dy, winner)
+    _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, tasks, groups, winner, window, *size)
     _collect(partial, places, dw.reshape(len(dw), -1))
 
 

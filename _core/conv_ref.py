@@ -3,15 +3,21 @@
     convolve         y[o, i, j] = b[o] + sum_{c, u, v} W[o, c, u, v] x[c, s i + u - p, s j + v - p]  (1)
     input_gradient   dx, the transpose of eq. 1 in x
     weight_gradient  dw[o, c, u, v] = sum_{i, j, n} dy[o, i, j, n] x[c, s i + u - p, s j + v - p, n]  (2)
+    convolve_pooled  the largest y of each window of k x k pixels, side by side, and its place (pool_ref.py)
 
 with stride s, x zero outside the image, p pixels of padding on each side, and c over the channels of o's
 group. x is (C, H, W, N), y is (O, Ho, Wo, N) with Ho = floor((H + 2 p - kh) / s) + 1. Operands
 share float32 or float64. Every result is the same whatever the number of threads.
+
+The gradients take a dy of all y or, with the winners of pooling, of the pooled ones: then that of all others is zero.
 """
 
 import math
+import operator
 
 import numpy as np
+
+from minisparse._core import pool_ref
 
 
 def convolve(
@@ -34,10 +40,31 @@ def convolve(
     return y if bias is None else y + bias[:, None, None, None]
 
 
+def convolve_pooled(
+    w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: int, window: int, bias: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of each window, (O, Ho // k, Wo // k, N), and winners, uint8 of that shape: k u + v.
+
+    Raises
+    ------
+    ValueError : as for convolve, or a window k outside [1, 16] or larger than y.
+    """
+    y = convolve(w, x, stride, padding, groups, bias)
+    return _pooled(y, window)
+
+
 def input_gradient(
-    w: np.ndarray, dy: np.ndarray, height: int, width: int, stride: int, padding: int, groups: int
+    w: np.ndarray,
+    dy: np.ndarray,
+    height: int,
+    width: int,
+    stride: int,
+    padding: int,
+    groups: int,
+    winner: np.ndarray | None = None,
+    window: int = 1,
 ) -> np.ndarray:
-    """dx (C, height, width, N) of dy (O, Ho, Wo, N).
+    """dx (C, height, width, N) of dy (O, Ho, Wo, N) or, with its winners, (O, Ho // k, Wo // k, N).
 
     Raises
     ------
@@ -48,15 +75,25 @@ def input_gradient(
     check_geometry(w.shape[2:], stride, padding, groups)
     check_size(height, width)
     check_channels(w.shape[0], w.shape[1], w.shape[1] * groups, groups)
-    check_output(dy, len(w), check_fit(w.shape[2:], stride, padding, (height, width)))
+    size = check_fit(w.shape[2:], stride, padding, (height, width))
+    check_output(dy, len(w), size, winner, window)
+    dy = _unpooled(dy, size, winner, window)
     columns = np.matmul(_by_group(w, groups).swapaxes(1, 2), _by_group(dy, groups))
     return _fold(columns, (groups * w.shape[1], height, width, dy.shape[3]), w.shape[2:], stride, padding)
 
 
 def weight_gradient(
-    dy: np.ndarray, x: np.ndarray, kernel_height: int, kernel_width: int, stride: int, padding: int, groups: int
+    dy: np.ndarray,
+    x: np.ndarray,
+    kernel_height: int,
+    kernel_width: int,
+    stride: int,
+    padding: int,
+    groups: int,
+    winner: np.ndarray | None = None,
+    window: int = 1,
 ) -> np.ndarray:
-    """dw (O, C / groups, kh, kw), eq. 2: dy (O, Ho, Wo, N), x (C, H, W, N).
+    """dw (O, C / groups, kh, kw), eq. 2: dy as for input_gradient, x (C, H, W, N).
 
     Raises
     ------
@@ -67,10 +104,26 @@ def weight_gradient(
     check_image("x", x, dy.dtype, dy.shape[3])
     check_geometry(kernel, stride, padding, groups)
     check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
-    check_output(dy, dy.shape[0], check_fit(kernel, stride, padding, x.shape[1:3]))
+    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    check_output(dy, dy.shape[0], size, winner, window)
+    dy = _unpooled(dy, size, winner, window)
     columns = _unfold(x, kernel, stride, padding)
     dw = np.matmul(_by_group(dy, groups), _by_group(columns, groups).swapaxes(1, 2))
     return dw.reshape(len(dy), x.shape[0] // groups, *kernel)
+
+
+def _pooled(y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of each window and their places."""
+    check_window(window, y.shape[1:3])
+    largest, winner = pool_ref.maximum(y, window, window)
+    return largest, winner.astype(np.uint8)
+
+
+def _unpooled(dy: np.ndarray, size: tuple[int, int], winner: np.ndarray | None, window: int) -> np.ndarray:
+    """The gradient of all pixels from that of the winners; dy itself without any."""
+    if winner is None:
+        return dy
+    return pool_ref.maximum_backward(dy, winner.astype(np.int32), window, window, *size)
 
 
 def _by_group(array: np.ndarray, groups: int) -> np.ndarray:
@@ -157,8 +210,26 @@ def check_fit(kernel, stride: int, padding: int, size) -> tuple[int, int]:
     return sizes
 
 
-def check_output(dy: np.ndarray, outputs: int, size: tuple[int, int]) -> None:
-    """ValueError unless dy has this many channels and pixels."""
+MOST = 16
+"""Bound of a window, whose places are bytes."""
+
+
+def check_window(window: int, size: tuple[int, int]) -> tuple[int, int]:
+    """How many windows fit; ValueError if none does, or not each place is a byte."""
+    window = operator.index(window)
+    if not 1 <= window <= min(MOST, *size):
+        raise ValueError(f"window={window} must lie in [1, {MOST}] and fit a {size[0]} x {size[1]} image")
+    return size[0] // window, size[1] // window
+
+
+def check_output(
+    dy: np.ndarray, outputs: int, size: tuple[int, int], winner: np.ndarray | None = None, window: int = 1
+) -> None:
+    """ValueError unless dy has this many channels and pixels, or a number for each winner among them."""
+    if winner is not None:
+        size = check_window(window, size)
+        if winner.shape != dy.shape or winner.dtype != np.uint8:
+            raise ValueError(f"winner is {winner.dtype} {winner.shape}, expected uint8 {dy.shape}: one a number of dy")
     if dy.shape[:3] != (outputs, *size):
         raise ValueError(f"dy has shape {dy.shape}, expected ({outputs}, {size[0]}, {size[1]}, N)")
 
@@ -193,3 +264,12 @@ def cases(generator: np.random.Generator):
             yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry, b), math.prod(w.shape[1:]) + 1
             yield "input_gradient", (w, dy, h, wd, *geometry), w.size
             yield "weight_gradient", (dy, x, *kernel, *geometry), max(ho * wo * n, 1)
+            # whole numbers, whose sums have ties and no rounding
+            w, x, b = (np.rint(array) for array in (w, x, b))
+            for window in (1, 2, 3):
+                yield "convolve_pooled", (w, x, *geometry, window, b), 1
+                if window <= min(ho, wo):
+                    part = np.ascontiguousarray(dy[:, : ho // window, : wo // window])
+                    winner = generator.integers(window**2 + 1, size=part.shape).astype(np.uint8)
+                    yield "input_gradient", (w, part, h, wd, *geometry, winner, window), w.size
+                    yield "weight_gradient", (part, x, *kernel, *geometry, winner, window), max(ho * wo * n, 1)

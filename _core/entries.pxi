@@ -78,8 +78,7 @@ cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint mor
     `more`: on from that of the group before. Rows beyond the image stay as they are: no entry reads them.
     """
     cdef int64_t c, i, r, kept = 0, row = row_bytes(x, plan)
-    cdef Image channel = x[0]
-    channel.channels = 1
+    cdef Image channel
     if more:
         kept = max(0, plan.span - plan.stride)
         memmove(packed, packed + group * plan.stride * row, kept * row)
@@ -87,7 +86,7 @@ cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint mor
         r = begin * plan.stride + plan.top + i
         if 0 <= r < x.height:
             for c in range(x.channels):
-                channel.data = x.data + (channels[c] if channels != NULL else c) * x.by_channel
+                channel = channel_of(x, channels[c] if channels != NULL else c)
                 pack_row(packed + i * row + c * (row // x.channels), &channel, r, plan, first, nbytes)
 
 

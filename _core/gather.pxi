@@ -2,19 +2,22 @@
 
 def _gather(const int32_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] x, const floating[::1] start, floating[:, :, :, :] y, Plan plan,
-            int64_t residues, int64_t blocks, int64_t band):
+            int64_t residues, int64_t blocks, int64_t band, const uint8_t[:, :, :, ::1] x_winner,
+            uint8_t[:, :, :, ::1] y_winner, int64_t window, int64_t height, int64_t width):
     """Entries are those of `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
     cdef Image source = image_of(x), target = image_of(y)
+    pooled_by(&source, x_winner, window, height, width)
+    pooled_by(&target, y_winner, window, y.shape[1] * window, y.shape[2] * window)
     cdef Entries entries
     entries.starts, entries.at = &starts[0], &at[0] if at.shape[0] else NULL
     entries.values = <const void*>&values[0] if at.shape[0] else NULL
     entries.start = <const void*>&start[0]  # y has rows, or there is nothing to do
     entries.used, source.channels = &used[0] if used.shape[0] else NULL, used.shape[0]
     entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
-    cdef int64_t group = group_of(&source, &plan, band), height = (target.height + residues - 1) // residues
-    cdef int64_t task, bands = (height + band - 1) // band
+    cdef int64_t group = rows_waiting(&target, group_of(&source, &plan, band))
+    cdef int64_t task, rows = (target.height + residues - 1) // residues, bands = (rows + band - 1) // band
     cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    memory = scratch(size + 4 * PIXEL * target.channels)
+    memory = scratch(size + 4 * PIXEL * target.channels + waiting_bytes(&target, group))
     cdef char[:, ::1] room = memory
     cdef Plan* p = &plan
     cdef Image* from_ = &source
@@ -26,10 +29,10 @@ def _gather(const int32_t[::1] starts, const int32_t[::1] at, const floating[::1
         for task in prange(blocks * bands, schedule="dynamic", num_threads=threads):
             if floating is float:
                 gather_band(<vf32*>&room[threadid(), 0], size, e, from_, to, p, residues, group,
-                            task // bands * PIXEL, task % bands * band, min(task % bands * band + band, height))
+                            task // bands * PIXEL, task % bands * band, min(task % bands * band + band, rows))
             else:
                 gather_band(<vf64*>&room[threadid(), 0], size, e, from_, to, p, residues, group,
-                            task // bands * PIXEL, task % bands * band, min(task % bands * band + band, height))
+                            task // bands * PIXEL, task % bands * band, min(task % bands * band + band, rows))
 
 
 cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, Image* y, Plan* plan,
@@ -40,18 +43,24 @@ cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, 
     cdef int64_t bins = entries.chunks * entries.rows * entries.span
     cdef Entries own = entries[0]
     cdef Image part = y[0]
+    cdef vector* sums = <vector*>(<char*>packed + size)
     part.by_row, part.by_pixel = residues * y.by_row, residues * y.by_pixel
     while begin < end:
         last = min(begin + group, end)
         pack_rows(<char*>packed, x, begin, last, more, group, plan, first, nbytes, own.used)
+        if y.winner != NULL:
+            part = waiting(y, <char*>(sums + 8 * y.channels), begin, last)
+            gather_rows(packed, &own, x, &part, plan, begin, last, PIXEL, sums)
+            pool_rows(packed, &part, y, begin, last, first, nbytes)
+            begin, more = last, True
+            continue
         for r in range(min(residues, y.height)):
             for q in range(min(residues, y.width)):
                 part.data = y.data + r * y.by_row + q * y.by_pixel + first
                 part.height = (y.height - r + residues - 1) // residues
                 part.width = (y.width - q + residues - 1) // residues
                 own.starts = entries.starts + (r * residues + q) * bins
-                gather_rows(packed, &own, x, &part, plan, begin, min(last, part.height), nbytes,
-                            <vector*>(<char*>packed + size))
+                gather_rows(packed, &own, x, &part, plan, begin, min(last, part.height), nbytes, sums)
         begin, more = last, True
     fence()
 

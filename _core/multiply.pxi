@@ -19,13 +19,20 @@ cdef struct Range:
 
 def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1] right, int64_t chunk,
               const floating[::1] w, const floating[:, :, :, :] x, const floating[::1] start,
-              floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band, int64_t step):
+              floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band, int64_t step,
+              const uint8_t[:, :, :, ::1] x_winner, uint8_t[:, :, :, ::1] y_winner, int64_t window, int64_t height,
+              int64_t width):
     cdef Image source = image_of(x), target = image_of(y)
+    pooled_by(&source, x_winner, window, height, width)
+    pooled_by(&target, y_winner, window, y.shape[1] * window, y.shape[2] * window)
+    if y_winner is not None:
+        step = rows_waiting(&target, step)
     cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
     cdef int64_t size = ((step - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t sums = LINE * SUMS
     if chunk < source.channels:
         sums *= (target.channels + OUTPUTS - 1) // OUTPUTS * step * (target.width + 1)
+    cdef int64_t pooled = waiting_bytes(&target, step)
     cdef const floating* weights = &w[0] if w.shape[0] else NULL
     cdef char* memory = NULL
     cdef Taps taps
@@ -41,26 +48,27 @@ def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1]
     cdef int threads = team(True)
     # the tables of offsets name pixels of the packed rows only; w has whole panels
     with nogil, parallel(num_threads=threads):
-        memory = <char*>malloc(sums + size + SLACK + LINE)
+        memory = <char*>malloc(sums + pooled + size + SLACK + LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
             elif floating is float:
-                multiply_band(<vf32*>(to_line(memory) + sums), t, weights, from_, to, p, step, task // bands * PIXEL,
+                multiply_band(<vf32*>(to_line(memory) + sums + pooled), t, weights, from_, to, p, step, task // bands * PIXEL,
                               task % bands * band, min(task % bands * band + band, to.height),
-                              <vf32*>to_line(memory))
+                              <vf32*>to_line(memory), to_line(memory) + sums)
             else:
-                multiply_band(<vf64*>(to_line(memory) + sums), t, weights, from_, to, p, step, task // bands * PIXEL,
+                multiply_band(<vf64*>(to_line(memory) + sums + pooled), t, weights, from_, to, p, step, task // bands * PIXEL,
                               task % bands * band, min(task % bands * band + band, to.height),
-                              <vf64*>to_line(memory))
+                              <vf64*>to_line(memory), to_line(memory) + sums)
         free(memory)
     if failed:
         raise MemoryError("no memory for a packed block of the batch")
 
 
 cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Image* y, Plan* plan, int64_t step,
-                        int64_t first, int64_t begin, int64_t end, vector* sums) noexcept nogil:
+                        int64_t first, int64_t begin, int64_t end, vector* sums, char* pooled) noexcept nogil:
     """Output rows begin to end - 1, `step` at a time, of the block that starts at byte `first` of each pixel."""
+    cdef Image part
     cdef int64_t i, last, kept = 0, nbytes = min(PIXEL, y.nbytes - first), row = row_bytes(x, plan)
     cdef char* rows = <char*>packed
     while begin < end:
@@ -68,7 +76,12 @@ cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Ima
         for i in range(kept, (last - begin - 1) * plan.stride + plan.span):
             if i % plan.stride < plan.span:
                 pack_row(rows + i * row, x, begin * plan.stride + plan.top + i, plan, first, nbytes)
-        multiply_rows(packed, taps, w, x, y, plan, row, first, nbytes, begin, last, sums)
+        if y.winner != NULL:
+            part = waiting(y, pooled, begin, last)
+            multiply_rows(packed, taps, w, x, &part, plan, row, 0, PIXEL, begin, last, sums)
+            pool_rows(packed, &part, y, begin, last, first, nbytes)
+        else:
+            multiply_rows(packed, taps, w, x, y, plan, row, first, nbytes, begin, last, sums)
         kept = max(0, plan.span - plan.stride)  # of the rows that the next step meets
         memmove(rows, rows + (last - begin) * plan.stride * row, kept * row)
         begin = last

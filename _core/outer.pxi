@@ -15,8 +15,9 @@ cdef struct Tiles:
 
 def _outer(const int32_t[:, ::1] at, const int64_t[:, ::1] fields, const floating[:, :, :, :] dy,
            const floating[:, :, :, :] x, floating[:, :, ::1] partial, Plan plan, int64_t rows, int64_t tasks,
-           int64_t groups):
+           int64_t groups, const uint8_t[:, :, :, ::1] winner, int64_t window, int64_t height, int64_t width):
     cdef Image source = image_of(x), target = image_of(dy)
+    pooled_by(&target, winner, window, height, width)
     cdef int64_t job, failed = 0
     cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t turned = rows * target.width * PIXEL * (PIXEL // sizeof(floating))
@@ -80,23 +81,20 @@ cdef inline int64_t vectors(const vector* _, int64_t outputs) noexcept nogil:
 cdef void turn(vector* turned, char* strips, Image* dy, int64_t panel, int64_t begin, int64_t end, int64_t first,
                int64_t nbytes) noexcept nogil:
     """dy of a panel of outputs and rows begin to end - 1 -> (pixels, n, outputs), by way of contiguous strips."""
-    cdef int64_t a, b, i, j, o, n, pixels = (end - begin) * dy.width, strip = (pixels | 1) * PIXEL
+    cdef int64_t a, b, i, j, n, pixels = (end - begin) * dy.width, strip = (pixels | 1) * PIXEL
     cdef int64_t many = lanes(turned), wide = vectors(turned, dy.channels - 2 * many * panel)
-    cdef const char* source
     cdef const char* from_
     cdef char* to
+    cdef Image channel
+    cdef Plan own
+    own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
     for i in range(wide):
         for j in range(min(many, dy.channels - (2 * panel + i) * many)):  # other lanes end where nobody looks
             to = strips + j * strip
-            o = (2 * panel + i) * many + j
+            channel = channel_of(dy, (2 * panel + i) * many + j)
             for a in range(begin, end):
-                source = dy.data + o * dy.by_channel + a * dy.by_row + first
-                for b in range(dy.width):
-                    prefetch(source + AHEAD * dy.by_pixel)
-                    prefetch(source + AHEAD * dy.by_pixel + LINE)
-                    copy_pixel(to, source, nbytes)
-                    source += dy.by_pixel
-                    to += PIXEL
+                pack_row(to, &channel, a, &own, first, nbytes)
+                to += dy.width * PIXEL
         to = <char*>(turned + i)
         for b in range(pixels):
             for n in range(2):

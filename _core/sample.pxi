@@ -2,9 +2,11 @@
 
 def _sample(const int32_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial,
-            floating[::1] dw, Plan plan, int64_t band, int64_t tasks):
+            floating[::1] dw, Plan plan, int64_t band, int64_t tasks, const uint8_t[:, :, :, ::1] winner,
+            int64_t window, int64_t height, int64_t width):
     """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
     cdef Image source = image_of(x), target = image_of(dy)
+    pooled_by(&target, winner, window, height, width)
     cdef Entries entries
     entries.starts, entries.at, entries.values, entries.start = &starts[0], &at[0], NULL, NULL
     entries.used, source.channels = &used[0], used.shape[0]
@@ -70,7 +72,7 @@ cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* ent
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
     pack_rows(images, x, begin, end, more, group, plan, first, nbytes, entries.used)
-    if nbytes == PIXEL and entries.chunks == 1:
+    if nbytes == PIXEL and entries.chunks == 1 and dy.winner == NULL:
         # read only once: not worth packing
         seen.data = dy.data + begin * dy.by_row + first
     else:

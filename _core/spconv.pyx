@@ -5,6 +5,7 @@
 * four output pixels of a block, eight vectors, are summed in registers over all entries of a row; of many
   channels, over a chunk at a time for all rows, so that the input under four pixels stays near
 * sums start from the bias; pixels of a large result go past the caches
+* pooled rows are computed whole in the near caches, and pooled gradients spread out as they are packed (pooled.pxi)
 * weights in the padding above and below an image are passed over, channels without entries not packed
 * the gradient of x is the same loop over the transposed entries, all residues of a pixel modulo the stride from
   the same packed rows
@@ -15,7 +16,7 @@
 
 import numpy as np
 
-from minisparse._core.conv_ref import check_bias, check_fit, check_image, check_output, check_size
+from minisparse._core.conv_ref import check_bias, check_fit, check_image, check_output, check_size, check_window
 from minisparse._core.pattern import LIMIT
 from minisparse._core.spconv_ref import check_mask
 from minisparse._core.spmm_ref import check_pattern, check_values
@@ -39,6 +40,22 @@ def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, g
     return y
 
 
+def convolve_pooled(
+    pattern, values, x, kernel_height, kernel_width, stride, padding, groups, window, bias=None
+):
+    kernel = kernel_height, kernel_width
+    check_values(values, pattern)
+    check_image("x", x, values.dtype)
+    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
+    check_bias(bias, pattern.shape[0], values.dtype)
+    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    y = empty_array((pattern.shape[0], *check_window(window, size), x.shape[3]), x.dtype)
+    winner = empty_array(y.shape, np.dtype(np.uint8))
+    entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
+    gather(entries, values, x, bias, y, forward_plan(kernel, stride, padding, size), 1, None, winner, window)
+    return y, winner
+
+
 def _forward(pattern, shape, kernel, stride, padding, groups):
     """The entries as they meet x: bytes from an output pixel's place in packed rows."""
     size = check_fit(kernel, stride, padding, shape[1:])
@@ -58,17 +75,20 @@ def _places(pattern, channels, kernel, groups):
 
 
 def input_gradient(
-    pattern, values, dy, channels, height, width, kernel_height, kernel_width, stride, padding, groups
+    pattern, values, dy, channels, height, width, kernel_height, kernel_width, stride, padding, groups, winner=None,
+    window=1,
 ):
     kernel = kernel_height, kernel_width
     check_values(values, pattern)
     check_image("dy", dy, values.dtype)
     check_size(height, width, channels)
     check_mask(pattern, channels, kernel, stride, padding, groups)
-    check_output(dy, pattern.shape[0], check_fit(kernel, stride, padding, (height, width)))
+    size = check_fit(kernel, stride, padding, (height, width))
+    check_output(dy, pattern.shape[0], size, winner, window)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
     entries = pattern.held(_transposed, (channels, height, width), kernel, stride, padding, groups)
-    gather(entries, values, dy, None, dx, transposed_plan(kernel, stride, padding, width), stride)
+    gather(entries, values, dy, None, dx, transposed_plan(kernel, stride, padding, width), stride, winner, None, window,
+           size)
     return dx
 
 
@@ -87,39 +107,47 @@ def _transposed(pattern, shape, kernel, stride, padding, groups):
     return arrange(r * stride + q, c, row, down, at, stride**2, channels, used, plan, (width - 1) // stride + 1)
 
 
-def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding, groups):
+def weight_gradient(
+    pattern, dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, window=1
+):
     kernel = kernel_height, kernel_width
     check_pattern(pattern)
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, pattern.shape[0], size)
+    check_output(dy, pattern.shape[0], size, winner, window)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(len(pattern.indices), dy.dtype)
     if dw.size and dy.size:
         entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
         starts, at, order, used, chunks = loaded(entries)
-        band, tasks, parts = parts_of(dy, x, len(at), plan, BAND if chunks > 1 else 4 * BAND)
-        x, dy = with_contiguous_batch(x), with_contiguous_batch(dy)
-        _sample(starts, at, order, used, chunks, dy, x, empty_array((parts, len(at)), dy.dtype), dw, plan, band, tasks)
+        band, tasks, parts = parts_of(size, dy, x, len(at), plan, BAND if chunks > 1 else 4 * BAND)
+        x, (dy, winner) = with_contiguous_batch(x), as_packed(dy, winner)
+        _sample(starts, at, order, used, chunks, dy, x, empty_array((parts, len(at)), dy.dtype), dw, plan, band, tasks,
+                winner, window, *size)
     return dw
 
 
-cdef gather(entries, values, x, bias, y, Plan plan, residues):
-    """y[o, a, b] = bias[o] + sum of values[k] x[at[k] from (a, b)] over the entries k of row o."""
+cdef gather(entries, values, x, bias, y, Plan plan, residues, x_winner=None, y_winner=None, window=1, size=(0, 0)):
+    """y[o, a, b] = bias[o] + sum of values[k] x[at[k] from (a, b)] over the entries k of row o.
+
+    With winners x or y is pooled, x from this size.
+    """
     if not y.size:
         return
     starts, at, order, used, chunks = loaded(entries)
-    blocks, band = bands_of(y[:, ::residues])
-    _gather(starts, at, taken(values, order), used, chunks, with_contiguous_batch(x),
-            starts_of(bias, len(y), y.dtype), y, plan, residues, blocks, band)
+    rows = y.shape[1] * window if y_winner is not None else -(-y.shape[1] // residues)
+    blocks, band = bands_of(rows, y.shape[3] * y.itemsize, window)
+    x, x_winner = as_packed(x, x_winner)
+    _gather(starts, at, taken(values, order), used, chunks, x, starts_of(bias, len(y), y.dtype), y, plan, residues,
+            blocks, band, x_winner, y_winner, window, *size)
 
 
-cdef parts_of(dy, x, entries, Plan plan, least=1):
-    """(rows of dy a task, tasks, partial sums of a gradient), from shapes only."""
+cdef parts_of(size, dy, x, entries, Plan plan, least=1):
+    """(rows of dy, of this size, a task, tasks, partial sums of a gradient), from shapes only."""
     row = x.shape[0] * plan.stride * plan.width * PIXEL
-    rows = min((BUDGET // max(row, 1) - plan.span) // plan.stride + 1, 1024 // dy.shape[2])
-    rows = min(dy.shape[1], max(least, rows))
-    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-dy.shape[1] // rows)
+    rows = min((BUDGET // max(row, 1) - plan.span) // plan.stride + 1, 1024 // size[1])
+    rows = min(size[0], max(least, rows))
+    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-size[0] // rows)
     return rows, tasks, max(1, min(tasks, PARTS, (1 << 24) // max(entries, 1)))

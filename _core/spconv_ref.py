@@ -6,6 +6,7 @@ columns (C kh kw, Ho Wo N) the inputs under the kernel at each output pixel,
     convolve         y  = W columns + b                     (C, H, W, N) -> (O, Ho, Wo, N)
     input_gradient   dx = columns' places of W^T dy, summed  (O, Ho, Wo, N) -> (C, H, W, N)
     weight_gradient  dw = dy columns^T, at the entries of W only
+    convolve_pooled  the largest y of each window of k x k pixels, and its place
 
 in which columns are the specification; the compiled twin forms none. Geometry as in conv_ref.py. Every result
 is the same whatever the number of threads.
@@ -19,7 +20,9 @@ from minisparse._core import spmm_ref
 from minisparse._core.conv_ref import (
     GEOMETRIES,
     _fold,
+    _pooled,
     _unfold,
+    _unpooled,
     check_bias,
     check_channels,
     check_fit,
@@ -65,6 +68,28 @@ def convolve(
     return y if bias is None else y + bias[:, None, None, None]
 
 
+def convolve_pooled(
+    pattern: Pattern,
+    values: np.ndarray,
+    x: np.ndarray,
+    kernel_height: int,
+    kernel_width: int,
+    stride: int,
+    padding: int,
+    groups: int,
+    window: int,
+    bias: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of each window, (O, Ho // k, Wo // k, N), and winners, uint8 of that shape: k u + v.
+
+    Raises
+    ------
+    ValueError : as for convolve, or a window k outside [1, 16] or larger than y.
+    """
+    y = convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias)
+    return _pooled(y, window)
+
+
 def input_gradient(
     pattern: Pattern,
     values: np.ndarray,
@@ -77,8 +102,10 @@ def input_gradient(
     stride: int,
     padding: int,
     groups: int,
+    winner: np.ndarray | None = None,
+    window: int = 1,
 ) -> np.ndarray:
-    """dx (channels, height, width, N) of dy (O, Ho, Wo, N).
+    """dx (channels, height, width, N) of dy (O, Ho, Wo, N) or, with its winners, (O, Ho // k, Wo // k, N).
 
     Raises
     ------
@@ -89,7 +116,9 @@ def input_gradient(
     check_image("dy", dy, values.dtype)
     check_size(height, width, channels)
     check_mask(pattern, channels, kernel, stride, padding, groups)
-    check_output(dy, pattern.shape[0], check_fit(kernel, stride, padding, (height, width)))
+    size = check_fit(kernel, stride, padding, (height, width))
+    check_output(dy, pattern.shape[0], size, winner, window)
+    dy = _unpooled(dy, size, winner, window)
     rows, flat = channels * kernel_height * kernel_width, dy.reshape(len(dy), math.prod(dy.shape[1:]))
     columns = spmm_ref.rmatmul(_grouped(pattern, rows, groups), values, flat)
     return _fold(columns, (channels, height, width, dy.shape[3]), kernel, stride, padding)
@@ -104,8 +133,10 @@ def weight_gradient(
     stride: int,
     padding: int,
     groups: int,
+    winner: np.ndarray | None = None,
+    window: int = 1,
 ) -> np.ndarray:
-    """dw (K,), the gradient on the mask: dy (O, Ho, Wo, N), x (C, H, W, N).
+    """dw (K,), the gradient on the mask: dy as for input_gradient, x (C, H, W, N).
 
     Raises
     ------
@@ -116,7 +147,9 @@ def weight_gradient(
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
-    check_output(dy, pattern.shape[0], check_fit(kernel, stride, padding, x.shape[1:3]))
+    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    check_output(dy, pattern.shape[0], size, winner, window)
+    dy = _unpooled(dy, size, winner, window)
     columns = _unfold(x, kernel, stride, padding)
     flat = dy.reshape(len(dy), columns.shape[1])
     return spmm_ref.sampled(_grouped(pattern, len(columns), groups), flat, columns)
@@ -157,3 +190,13 @@ def cases(generator: np.random.Generator):
             yield "convolve", (pattern, values, x, *kernel, *geometry, b), mask.shape[1] + 1
             yield "input_gradient", (pattern, values, dy, c, h, w, *kernel, *geometry), mask.size
             yield "weight_gradient", (pattern, dy, x, *kernel, *geometry), max(ho * wo * n, 1)
+            # whole numbers, whose sums have ties and no rounding
+            values, x, b = (np.rint(array) for array in (values, x, b))
+            for window in (1, 2, 3):
+                yield "convolve_pooled", (pattern, values, x, *kernel, *geometry, window, b), 1
+                if window <= min(ho, wo):
+                    part = np.ascontiguousarray(dy[:, : ho // window, : wo // window])
+                    winner = generator.integers(window**2 + 1, size=part.shape).astype(np.uint8)
+                    own = *kernel, *geometry, winner, window
+                    yield "input_gradient", (pattern, values, part, c, h, w, *own), mask.size
+                    yield "weight_gradient", (pattern, part, x, *own), max(ho * wo * n, 1)

@@ -64,6 +64,40 @@ typedef long long vi64 __attribute__((vector_size(64)));
 TRANSPOSE(transpose32, float, vf32, vi32, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
 
+/* Two vectors, zero in the lanes whose winner is another place. */
+#define KEEP(name, vector, integers, bytes)                                                        \
+    static inline void name(void *to, const void *from, const unsigned char *winner, int place)    \
+    {                                                                                              \
+        for (int i = 0; i < 2; i++) {                                                              \
+            const integers won = __builtin_convertvector(((const bytes *)winner)[i], integers) == place; \
+            ((vector *)to)[i] = (vector)((integers)((const vector *)from)[i] & won);               \
+        }                                                                                          \
+    }
+/* The largest of k x k pixels, two vectors each, in rows `step` bytes apart, and in each lane its place: of equal ones
+ * the first, and the last NaN. */
+#define LARGEST(name, vector, integers, bytes)                                                     \
+    static inline void name(const char *corner, long long step, int k, void *best, unsigned char *winner) \
+    {                                                                                              \
+        for (int i = 0; i < 2; i++) {                                                              \
+            vector most = ((const vector *)corner)[i];                                             \
+            integers won = {0};                                                                    \
+            for (int place = 1; place < k * k; place++) {                                          \
+                const vector x = ((const vector *)(corner + place / k * step))[2 * (place % k) + i]; \
+                const integers better = (x > most) | (x != x);                                     \
+                most = (vector)(((integers)x & better) | ((integers)most & ~better));              \
+                won = (place & better) | (won & ~better);                                          \
+            }                                                                                      \
+            ((vector *)best)[i] = most;                                                            \
+            ((bytes *)winner)[i] = __builtin_convertvector(won, bytes);                            \
+        }                                                                                          \
+    }
+typedef unsigned char vu8x16 __attribute__((vector_size(16), aligned(1), may_alias));
+typedef unsigned char vu8x8 __attribute__((vector_size(8), aligned(1), may_alias));
+KEEP(keep32, vf32, vi32, vu8x16)
+KEEP(keep64, vf64, vi64, vu8x8)
+LARGEST(largest32, vf32, vi32, vu8x16)
+LARGEST(largest64, vf64, vi64, vu8x8)
+
 /* Asks for a cache line that is soon read. */
 static inline void prefetch(const void *p) { __builtin_prefetch(p); }
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from minisparse._core import bias
-from minisparse.layers.base import Layer, expect_integers, expect_shape
+from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
+from minisparse.layers.pooling import MaxPool2d
 from minisparse.params import Init, Parameter
 from minisparse.stores import Geometry
+from minisparse.stores.convolution import LARGEST_WINDOW
 
 
 @dataclass(eq=False)
@@ -68,6 +70,11 @@ class Conv2d(Layer):
         if self.bias:
             self.params["bias"].store.add_gradient(bias.sums(dy.reshape(len(dy), -1)))
 
+    def fused(self, following):
+        if type(following) is not MaxPool2d or following.padding or following.kernel > LARGEST_WINDOW:
+            return None
+        return PooledConv(self, following.kernel) if following.geometry.stride == following.kernel else None
+
     def output_shape(self, shape):
         fits = len(shape) == 3 and shape[0] == self.inputs
         expect_shape(self, fits, shape, f"images of {self.inputs} channels, (C, H, W)")
@@ -86,3 +93,31 @@ class Conv2d(Layer):
             (cls(3, 4, 1), (3, 3, 3)),
             (cls(2, 2, 1, stride=2), (2, 5, 5)),
         ]
+
+
+class PooledConv(Fused):
+    """A Conv2d and a MaxPool2d of windows side by side: what the first gives, and its gradient, is never held whole.
+
+    The same to the bit, but for the bias's gradient: as many of its terms are left out as are zero, and sums end in
+    another order.
+    """
+
+    def __init__(self, conv: Conv2d, window: int):
+        self.conv = conv
+        self.window = window
+
+    def forward(self, x, training=False):
+        b = self.conv.params["bias"].value() if self.conv.bias else None
+        y, pooling = self.conv.params["weight"].store.convolve_pooled(x, self.conv.geometry, self.window, b)
+        return y, (x, pooling)
+
+    def backward(self, dy, cache):
+        self.accumulate(dy, cache)
+        x, pooling = cache
+        return self.conv.params["weight"].store.rconvolve(dy, self.conv.geometry, x.shape, pooling)
+
+    def accumulate(self, dy, cache):
+        x, pooling = cache
+        self.conv.params["weight"].store.accumulate_convolution(dy, x, self.conv.geometry, pooling)
+        if self.conv.bias:
+            self.conv.params["bias"].store.add_gradient(bias.sums(dy.reshape(len(dy), -1)))

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from minisparse._core import bias
-from minisparse.stores.convolution import Geometry
+from minisparse.stores.convolution import Geometry, Pooling
 
 
 class Store(ABC):
@@ -85,10 +85,24 @@ class Store(ABC):
             bias.add(y, b.astype(y.dtype, copy=False))
         return y.reshape(self.shape[0], *geometry.output_size(*x.shape[1:3]), x.shape[3])
 
-    def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
-        """dx, the transpose of convolve: dy (O, Ho, Wo, N) -> `shape` (C, H, W, N)."""
+    def convolve_pooled(
+        self, x: np.ndarray, geometry: Geometry, window: int, b: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Pooling]:
+        """The largest y of each window, (O, Ho // window, Wo // window, N), and which they are."""
+        return Pooling.of(self.convolve(x, geometry, b), window)
+
+    def rconvolve(
+        self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...], pooling: Pooling | None = None
+    ) -> np.ndarray:
+        """dx, the transpose of convolve: dy (O, Ho, Wo, N), or that of the pooled pixels -> `shape` (C, H, W, N)."""
+        if pooling is not None:
+            return self.rconvolve(pooling.spread(dy, geometry.output_size(*shape[1:3])), geometry, shape)
         return geometry.fold(self.rmatmul(dy.reshape(len(dy), -1), geometry.groups), shape)
 
-    def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
-        """grad += the gradient of convolve at the stored entries."""
+    def accumulate_convolution(
+        self, dy: np.ndarray, x: np.ndarray, geometry: Geometry, pooling: Pooling | None = None
+    ) -> None:
+        """grad += the gradient of convolve at the stored entries, dy as for rconvolve."""
+        if pooling is not None:
+            return self.accumulate_convolution(pooling.spread(dy, geometry.output_size(*x.shape[1:3])), x, geometry)
         self.accumulate(dy.reshape(len(dy), -1), geometry.unfold(x), geometry.groups)

@@ -4,9 +4,14 @@ Batch last: x (C, H, W, N). Unfolding lists, for each output pixel, the C kh kw 
 kernel, so that a convolution is the product W (O, C kh kw) @ columns (C kh kw, Ho Wo N).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from minisparse._core import pool
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,30 @@ class Geometry:
         """(C, H, W, N) -> (C, H + 2p, W + 2p, N) with `value` around."""
         p = self.padding
         return np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)), constant_values=value) if p else x
+
+
+LARGEST_WINDOW = 16
+"""Side of a window whose places are bytes."""
+
+
+class Pooling(NamedTuple):
+    """Which pixel was the largest of each window of k x k, side by side.
+
+    Parameters
+    ----------
+    winner (O, Ho // k, Wo // k, N) : uint8, k u + v for the pixel (u, v) of its window
+    window : k
+    """
+
+    winner: np.ndarray
+    window: int
+
+    @classmethod
+    def of(cls, y: np.ndarray, window: int) -> tuple[np.ndarray, Pooling]:
+        """The largest of each window of y (O, Ho, Wo, N), and which they are."""
+        largest, winner = pool.maximum(y, window, window)
+        return largest, cls(winner.astype(np.uint8), window)
+
+    def spread(self, dy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """dy of the largest pixels as that of all, (O, *size, N), which is zero for the others."""
+        return pool.maximum_backward(dy, self.winner.astype(np.int32), self.window, self.window, *size)

@@ -4,7 +4,7 @@ import numpy as np
 
 from minisparse._core import conv, dense
 from minisparse.stores.base import Store
-from minisparse.stores.convolution import Geometry
+from minisparse.stores.convolution import Geometry, Pooling
 
 
 class DenseStore(Store):
@@ -56,17 +56,24 @@ class DenseStore(Store):
             return super().convolve(x, geometry, b)
         return conv.convolve(self.values, x, geometry.stride, geometry.padding, geometry.groups, b)
 
-    def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
-        if not geometry.fits_kernels(self.values, dy):
-            return super().rconvolve(dy, geometry, shape)
-        setting = *shape[1:3], geometry.stride, geometry.padding, geometry.groups
-        return conv.input_gradient(self.values, dy, *setting)
+    def convolve_pooled(self, x, geometry, window, b=None):
+        if not geometry.fits_kernels(self.values, x):
+            return super().convolve_pooled(x, geometry, window, b)
+        setting = geometry.stride, geometry.padding, geometry.groups
+        y, winner = conv.convolve_pooled(self.values, x, *setting, window, b)
+        return y, Pooling(winner, window)
 
-    def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
+    def rconvolve(self, dy, geometry, shape, pooling=None):
+        if not geometry.fits_kernels(self.values, dy):
+            return super().rconvolve(dy, geometry, shape, pooling)
+        setting = *shape[1:3], geometry.stride, geometry.padding, geometry.groups
+        return conv.input_gradient(self.values, dy, *setting, *(pooling or ()))
+
+    def accumulate_convolution(self, dy, x, geometry, pooling=None):
         if not geometry.fits_kernels(self.values, dy, x):
-            return super().accumulate_convolution(dy, x, geometry)
+            return super().accumulate_convolution(dy, x, geometry, pooling)
         setting = *geometry.kernel, geometry.stride, geometry.padding, geometry.groups
-        self._add_own(conv.weight_gradient(dy, x, *setting))
+        self._add_own(conv.weight_gradient(dy, x, *setting, *(pooling or ())))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
         self._add_own(gradient.copy())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from minisparse._core import BACKEND, conv, regen
-from minisparse.stores.convolution import Geometry
+from minisparse.stores.base import Store
 from minisparse.stores.sparse import TILE, SparseStore, part
 
 AS_DENSE = BACKEND == "reference"
@@ -48,9 +48,9 @@ class RegeneratedStore(SparseStore):
             x = np.asfortranarray(x)  # x^T contiguous, once for all tiles
         self._add(lambda rows, group: regen.gradient(dy[rows], part(x, group, groups)), groups)
 
-    def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
-        if not geometry.fits_kernels(self.values, dy, x):
-            return super().accumulate_convolution(dy, x, geometry)
+    def accumulate_convolution(self, dy, x, geometry, pooling=None):
+        if pooling is not None or not geometry.fits_kernels(self.values, dy, x):
+            return Store.accumulate_convolution(self, dy, x, geometry, pooling)
         if not AS_DENSE:
             super().accumulate_convolution(dy, x, geometry)
         groups, setting = geometry.groups, (*geometry.kernel, geometry.stride, geometry.padding, 1)

@@ -13,7 +13,7 @@ import numpy as np
 from minisparse._core import regen, regen_ref, spconv, spmm
 from minisparse._core.pattern import Pattern
 from minisparse.stores.base import Store
-from minisparse.stores.convolution import Geometry
+from minisparse.stores.convolution import Geometry, Pooling
 from minisparse.stores.dense import DenseStore
 
 TILE = regen_ref.TILE
@@ -120,21 +120,29 @@ class SparseStore(Store):
             y[rows] = self._tile(rows).convolve(part(x, group, geometry.groups), replace(geometry, groups=1), own)
         return y
 
-    def rconvolve(self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
-        if not geometry.fits_kernels(self.values, dy):
-            return super().rconvolve(dy, geometry, shape)
+    def convolve_pooled(self, x, geometry, window, b=None):
+        if not geometry.fits_kernels(self.values, x) or not self._rest_is_nothing:
+            return super().convolve_pooled(x, geometry, window, b)
+        y, winner = spconv.convolve_pooled(self.pattern, self.values, x, *_settings(geometry), window, b)
+        return y, Pooling(winner, window)
+
+    def rconvolve(self, dy, geometry, shape, pooling=None):
+        if not geometry.fits_kernels(self.values, dy) or (pooling and not self._rest_is_nothing):
+            return super().rconvolve(dy, geometry, shape, pooling)
         if self._rest_is_nothing:
-            return spconv.input_gradient(self.pattern, self.values, dy, *shape[:3], *_settings(geometry))
+            setting = *shape[:3], *_settings(geometry), *(pooling or ())
+            return spconv.input_gradient(self.pattern, self.values, dy, *setting)
         dx = np.zeros(shape, dy.dtype)
         for rows, group in self._tiles(geometry.groups):
             to = part(dx, group, geometry.groups)
             to += self._tile(rows).rconvolve(dy[rows], replace(geometry, groups=1), to.shape)
         return dx
 
-    def accumulate_convolution(self, dy: np.ndarray, x: np.ndarray, geometry: Geometry) -> None:
+    def accumulate_convolution(self, dy, x, geometry, pooling=None):
         if not geometry.fits_kernels(self.values, dy, x):
-            return super().accumulate_convolution(dy, x, geometry)
-        self._add_own(spconv.weight_gradient(self.pattern, dy, x, *_settings(geometry)))
+            return super().accumulate_convolution(dy, x, geometry, pooling)
+        setting = *_settings(geometry), *(pooling or ())
+        self._add_own(spconv.weight_gradient(self.pattern, dy, x, *setting))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
         self._add_own(gradient.reshape(-1)[self.index])
