@@ -5,7 +5,7 @@
 # offset in bytes names a weight's input under every output pixel alike, and blocks at the end of the batch need no
 # care but in reading and writing. A row is copied just before the first output row that meets it.
 #
-# An image may be pooled (pooled.pxi): then its arrays hold the largest pixel of each window only.
+# An image may be pooled (pooled.pxi): then its arrays hold the largest pixel of each window of 2 x 2 only.
 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
@@ -34,8 +34,8 @@ cdef extern from "wide.h" nogil:
     void prefetch(const void*)
     void keep32(void*, const void*, const uint8_t*, int)
     void keep64(void*, const void*, const uint8_t*, int)
-    void largest32(const char*, int64_t, int, void*, uint8_t*)
-    void largest64(const char*, int64_t, int, void*, uint8_t*)
+    vf32 largest32(vf32, vf32, vf32, vf32, uint8_t*)
+    vf64 largest64(vf64, vf64, vf64, vf64, uint8_t*)
 
 cdef extern from "stream.h" nogil:
     enum: STREAMED
@@ -53,7 +53,7 @@ cdef enum:
     AHEAD = 8     # pixels fetched before they are copied
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient
-    BUDGET = 1 << 19   # bytes of packed input that stay near the processor
+    BUDGET = 1 << 20   # bytes of packed input that stay near the processor
 
 
 cdef struct Image:  # (channels, height, width, N); strides in bytes, N contiguous
@@ -61,8 +61,7 @@ cdef struct Image:  # (channels, height, width, N); strides in bytes, N contiguo
     int64_t channels, height, width, by_channel, by_row, by_pixel, nbytes
     bint streamed  # whether its pixels are written past the caches
     int64_t itemsize
-    uint8_t* winner  # NULL, or pooled: the place of the largest pixel of each window; data, strides are of these
-    int64_t window   # pixels of its side
+    uint8_t* winner  # NULL, or pooled: the place of the largest pixel of each window; data and strides are of these
 
 
 cdef struct Plan:  # output pixel (a, b) meets input pixels (stride a + top + u, stride b + left + v)
@@ -76,7 +75,7 @@ cdef Image image_of(const floating[:, :, :, :] array) noexcept:
     image.channels, image.height, image.width = array.shape[0], array.shape[1], array.shape[2]
     image.by_channel, image.by_row, image.by_pixel = array.strides[0], array.strides[1], array.strides[2]
     image.nbytes = array.shape[3] * sizeof(floating)
-    image.data, image.streamed, image.itemsize, image.winner, image.window = NULL, False, sizeof(floating), NULL, 1
+    image.data, image.streamed, image.itemsize, image.winner = NULL, False, sizeof(floating), NULL
     if image.channels and image.height and image.width and image.nbytes:
         image.data = <char*>&array[0, 0, 0, 0]
         image.streamed = (
@@ -118,11 +117,11 @@ cdef offsets32(pixels, Plan plan, shape):
     return (pixels * PIXEL).astype(np.int32).reshape(-1)
 
 
-cdef bands_of(rows, nbytes, window=1):
-    """(blocks of the batch, rows of y a task, in whole windows); results do not depend on the rows."""
-    blocks, wanted, even = -(-nbytes // PIXEL), os.cpu_count() or 1, 2 * window
+cdef bands_of(rows, nbytes):
+    """(blocks of the batch, rows of y a task, an even number); results do not depend on the rows."""
+    blocks, wanted = -(-nbytes // PIXEL), os.cpu_count() or 1
     bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, rows // BAND))
-    return blocks, -(-rows // (even * bands)) * even
+    return blocks, -(-rows // (2 * bands)) * 2
 
 
 cdef with_contiguous_batch(array):

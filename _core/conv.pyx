@@ -19,7 +19,7 @@ import numpy as np
 from minisparse._core import spconv
 from minisparse._core.conv_ref import (
     check_bias, check_channels, check_fit, check_geometry, check_image, check_output, check_size, check_weight,
-    check_window,
+    check_windows,
 )
 from minisparse._core.pattern import Pattern
 
@@ -52,21 +52,21 @@ def convolve(w, x, stride, padding, groups, bias=None):
     return y
 
 
-def convolve_pooled(w, x, stride, padding, groups, window, bias=None):
+def convolve_pooled(w, x, stride, padding, groups, bias=None):
     check_weight(w)
     check_image("x", x, w.dtype)
     check_geometry(w.shape[2:], stride, padding, groups)
     check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
     check_bias(bias, len(w), w.dtype)
     size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
-    pooled = check_window(window, size)
+    pooled = check_windows(size)
     if groups > 1 or len(x) <= FEW:
         return spconv.convolve_pooled(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
-                                      window, bias)
+                                      bias)
     y = empty_array((len(w), *pooled, x.shape[3]), x.dtype)
     winner = empty_array(y.shape, np.dtype(np.uint8))
     tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
-    multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size), None, winner, window)
+    multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size), None, winner)
     return y, winner
 
 
@@ -80,7 +80,7 @@ def _forward(kernel, shape, stride, padding, itemsize):
     return tables_of(at, np.arange(at.size).reshape(at.shape), at.size, down, right, size[0], itemsize, plan)
 
 
-def input_gradient(w, dy, height, width, stride, padding, groups, winner=None, window=1):
+def input_gradient(w, dy, height, width, stride, padding, groups, winner=None):
     kernel = w.shape[2:]
     check_weight(w)
     check_image("dy", dy, w.dtype)
@@ -89,14 +89,14 @@ def input_gradient(w, dy, height, width, stride, padding, groups, winner=None, w
     channels = w.shape[1] * groups
     check_channels(w.shape[0], w.shape[1], channels, groups)
     size = check_fit(kernel, stride, padding, (height, width))
-    check_output(dy, len(w), size, winner, window)
+    check_output(dy, len(w), size, winner)
     if groups > 1:
         return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
-                                     stride, padding, groups, winner, window)
+                                     stride, padding, groups, winner)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
     for r, q, tables in _transposed(w.shape, (len(dy), *size), height, width, stride, padding, w.itemsize):
-        multiply(w, tables, channels, dy, None, dx[:, r::stride, q::stride], plan, winner, None, window, size)
+        multiply(w, tables, channels, dy, None, dx[:, r::stride, q::stride], plan, winner, None, size)
     return dx
 
 
@@ -121,22 +121,22 @@ def _transposed(weight, shape, height, width, stride, padding, itemsize):
     return found
 
 
-def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, window=1):
+def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None):
     kernel = kernel_height, kernel_width
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
     check_geometry(kernel, stride, padding, groups)
     check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, dy.shape[0], size, winner, window)
+    check_output(dy, dy.shape[0], size, winner)
     shape = len(dy), x.shape[0] // groups, *kernel
     if groups > 1 or len(x) <= FEW:
-        dw = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner, window)
+        dw = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner)
         return dw.reshape(shape)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(shape, dy.dtype)
     if dw.size and dy.size:
-        outer(dy, x, dw, stride, padding, plan, size, winner, window)
+        outer(dy, x, dw, stride, padding, plan, size, winner)
     return dw
 
 
@@ -156,7 +156,7 @@ cdef tables_of(at, places, by_output, down, right, rows, itemsize, Plan plan):
     return at, places, by_output, down.astype(np.int32), right.astype(np.int32), chunk, step
 
 
-cdef multiply(w, tables, outputs, x, bias, y, Plan plan, x_winner=None, y_winner=None, window=1, size=(0, 0)):
+cdef multiply(w, tables, outputs, x, bias, y, Plan plan, x_winner=None, y_winner=None, size=(0, 0)):
     """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; winners as for spconv's `gather`."""
     at, places, by_output, down, right, chunk, step = tables
     if not y.size:
@@ -169,11 +169,11 @@ cdef multiply(w, tables, outputs, x, bias, y, Plan plan, x_winner=None, y_winner
     packed = np.empty(panels * len(at), w.dtype)
     if packed.size:
         _pack_weights(np.ascontiguousarray(w).reshape(-1), places, by_output, outputs, packed)
-    rows = y.shape[1] * window if y_winner is not None else y.shape[1]
-    blocks, band = bands_of(rows, y.shape[3] * y.itemsize, window)
+    rows = y.shape[1] if y_winner is None else 2 * y.shape[1]
+    blocks, band = bands_of(rows, y.shape[3] * y.itemsize)
     x, x_winner = as_packed(x, x_winner)
     _multiply(at, down, right, chunk, packed, x, starts_of(bias, panels, y.dtype), y, plan, blocks, band, step,
-              x_winner, y_winner, window, *size)
+              x_winner, y_winner, *size)
 
 
 cdef near(channels, nbytes, height, Plan plan):
@@ -194,7 +194,7 @@ cdef in_chunks(table, chunk):
     return np.concatenate(parts or [table.reshape(-1)])
 
 
-cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, window):
+cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner):
     """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n], dy of this size or pooled from it."""
     at, places, field = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
     panels, entries = -(-len(dy) * dy.itemsize // PIXEL), len(at) * TILE * PIXEL // dy.itemsize
@@ -204,7 +204,7 @@ cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, window):
     groups = min(panels, -(-2 * (os.cpu_count() or 1) // parts))  # results do not depend on them
     partial = empty_array((parts, panels, entries), dy.dtype)
     dy, winner = as_packed(dy, winner)
-    _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, tasks, groups, winner, window, *size)
+    _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, tasks, groups, winner, *size)
     _collect(partial, places, dw.reshape(len(dw), -1))
 
 

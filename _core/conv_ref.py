@@ -3,7 +3,7 @@
     convolve         y[o, i, j] = b[o] + sum_{c, u, v} W[o, c, u, v] x[c, s i + u - p, s j + v - p]  (1)
     input_gradient   dx, the transpose of eq. 1 in x
     weight_gradient  dw[o, c, u, v] = sum_{i, j, n} dy[o, i, j, n] x[c, s i + u - p, s j + v - p, n]  (2)
-    convolve_pooled  the largest y of each window of k x k pixels, side by side, and its place (pool_ref.py)
+    convolve_pooled  the largest y of each window of 2 x 2 pixels, side by side, and its place (pool_ref.py)
 
 with stride s, x zero outside the image, p pixels of padding on each side, and c over the channels of o's
 group. x is (C, H, W, N), y is (O, Ho, Wo, N) with Ho = floor((H + 2 p - kh) / s) + 1. Operands
@@ -13,7 +13,6 @@ The gradients take a dy of all y or, with the winners of pooling, of the pooled 
 """
 
 import math
-import operator
 
 import numpy as np
 
@@ -41,16 +40,16 @@ def convolve(
 
 
 def convolve_pooled(
-    w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: int, window: int, bias: np.ndarray | None = None
+    w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: int, bias: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The largest of each window, (O, Ho // k, Wo // k, N), and winners, uint8 of that shape: k u + v.
+    """The largest of each window of 2 x 2, (O, Ho // 2, Wo // 2, N), and its place 2 u + v, uint8 of that shape.
 
     Raises
     ------
-    ValueError : as for convolve, or a window k outside [1, 16] or larger than y.
+    ValueError : as for convolve, or y is smaller than a window.
     """
     y = convolve(w, x, stride, padding, groups, bias)
-    return _pooled(y, window)
+    return _pooled(y)
 
 
 def input_gradient(
@@ -62,9 +61,8 @@ def input_gradient(
     padding: int,
     groups: int,
     winner: np.ndarray | None = None,
-    window: int = 1,
 ) -> np.ndarray:
-    """dx (C, height, width, N) of dy (O, Ho, Wo, N) or, with its winners, (O, Ho // k, Wo // k, N).
+    """dx (C, height, width, N) of dy (O, Ho, Wo, N) or, with its winners, (O, Ho // 2, Wo // 2, N).
 
     Raises
     ------
@@ -76,8 +74,8 @@ def input_gradient(
     check_size(height, width)
     check_channels(w.shape[0], w.shape[1], w.shape[1] * groups, groups)
     size = check_fit(w.shape[2:], stride, padding, (height, width))
-    check_output(dy, len(w), size, winner, window)
-    dy = _unpooled(dy, size, winner, window)
+    check_output(dy, len(w), size, winner)
+    dy = _unpooled(dy, size, winner)
     columns = np.matmul(_by_group(w, groups).swapaxes(1, 2), _by_group(dy, groups))
     return _fold(columns, (groups * w.shape[1], height, width, dy.shape[3]), w.shape[2:], stride, padding)
 
@@ -91,7 +89,6 @@ def weight_gradient(
     padding: int,
     groups: int,
     winner: np.ndarray | None = None,
-    window: int = 1,
 ) -> np.ndarray:
     """dw (O, C / groups, kh, kw), eq. 2: dy as for input_gradient, x (C, H, W, N).
 
@@ -105,25 +102,25 @@ def weight_gradient(
     check_geometry(kernel, stride, padding, groups)
     check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, dy.shape[0], size, winner, window)
-    dy = _unpooled(dy, size, winner, window)
+    check_output(dy, dy.shape[0], size, winner)
+    dy = _unpooled(dy, size, winner)
     columns = _unfold(x, kernel, stride, padding)
     dw = np.matmul(_by_group(dy, groups), _by_group(columns, groups).swapaxes(1, 2))
     return dw.reshape(len(dy), x.shape[0] // groups, *kernel)
 
 
-def _pooled(y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+def _pooled(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The largest of each window and their places."""
-    check_window(window, y.shape[1:3])
-    largest, winner = pool_ref.maximum(y, window, window)
+    check_windows(y.shape[1:3])
+    largest, winner = pool_ref.maximum(y, WINDOW, WINDOW)
     return largest, winner.astype(np.uint8)
 
 
-def _unpooled(dy: np.ndarray, size: tuple[int, int], winner: np.ndarray | None, window: int) -> np.ndarray:
+def _unpooled(dy: np.ndarray, size: tuple[int, int], winner: np.ndarray | None) -> np.ndarray:
     """The gradient of all pixels from that of the winners; dy itself without any."""
     if winner is None:
         return dy
-    return pool_ref.maximum_backward(dy, winner.astype(np.int32), window, window, *size)
+    return pool_ref.maximum_backward(dy, winner.astype(np.int32), WINDOW, WINDOW, *size)
 
 
 def _by_group(array: np.ndarray, groups: int) -> np.ndarray:
@@ -210,24 +207,21 @@ def check_fit(kernel, stride: int, padding: int, size) -> tuple[int, int]:
     return sizes
 
 
-MOST = 16
-"""Bound of a window, whose places are bytes."""
+WINDOW = 2
+"""Side of a window whose largest pixel is kept; what an odd image has more belongs to none."""
 
 
-def check_window(window: int, size: tuple[int, int]) -> tuple[int, int]:
-    """How many windows fit; ValueError if none does, or not each place is a byte."""
-    window = operator.index(window)
-    if not 1 <= window <= min(MOST, *size):
-        raise ValueError(f"window={window} must lie in [1, {MOST}] and fit a {size[0]} x {size[1]} image")
-    return size[0] // window, size[1] // window
+def check_windows(size: tuple[int, int]) -> tuple[int, int]:
+    """How many windows fit; ValueError if none does."""
+    if min(size) < WINDOW:
+        raise ValueError(f"a window of {WINDOW} x {WINDOW} does not fit the {size[0]} x {size[1]} result")
+    return size[0] // WINDOW, size[1] // WINDOW
 
 
-def check_output(
-    dy: np.ndarray, outputs: int, size: tuple[int, int], winner: np.ndarray | None = None, window: int = 1
-) -> None:
+def check_output(dy: np.ndarray, outputs: int, size: tuple[int, int], winner: np.ndarray | None = None) -> None:
     """ValueError unless dy has this many channels and pixels, or a number for each winner among them."""
     if winner is not None:
-        size = check_window(window, size)
+        size = check_windows(size)
         if winner.shape != dy.shape or winner.dtype != np.uint8:
             raise ValueError(f"winner is {winner.dtype} {winner.shape}, expected uint8 {dy.shape}: one a number of dy")
     if dy.shape[:3] != (outputs, *size):
@@ -266,10 +260,8 @@ def cases(generator: np.random.Generator):
             yield "weight_gradient", (dy, x, *kernel, *geometry), max(ho * wo * n, 1)
             # whole numbers, whose sums have ties and no rounding
             w, x, b = (np.rint(array) for array in (w, x, b))
-            for window in (1, 2, 3):
-                yield "convolve_pooled", (w, x, *geometry, window, b), 1
-                if window <= min(ho, wo):
-                    part = np.ascontiguousarray(dy[:, : ho // window, : wo // window])
-                    winner = generator.integers(window**2 + 1, size=part.shape).astype(np.uint8)
-                    yield "input_gradient", (w, part, h, wd, *geometry, winner, window), w.size
-                    yield "weight_gradient", (part, x, *kernel, *geometry, winner, window), max(ho * wo * n, 1)
+            yield "convolve_pooled", (w, x, *geometry, b), 1
+            part = np.ascontiguousarray(dy[:, : ho // 2, : wo // 2])
+            winner = generator.integers(5, size=part.shape).astype(np.uint8)
+            yield "input_gradient", (w, part, h, wd, *geometry, winner), w.size
+            yield "weight_gradient", (part, x, *kernel, *geometry, winner), max(ho * wo * n, 1)

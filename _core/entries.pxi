@@ -73,7 +73,7 @@ cdef int64_t group_of(Image* x, Plan* plan, int64_t band) noexcept:
 
 cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint more, int64_t group, Plan* plan,
                     int64_t first, int64_t nbytes, const int32_t* channels) noexcept nogil:
-    """The input of output rows begin to end - 1, of these channels or, NULL, all.
+    """The input of output rows begin to end - 1, of these channels.
 
     `more`: on from that of the group before. Rows beyond the image stay as they are: no entry reads them.
     """
@@ -86,7 +86,7 @@ cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint mor
         r = begin * plan.stride + plan.top + i
         if 0 <= r < x.height:
             for c in range(x.channels):
-                channel = channel_of(x, channels[c] if channels != NULL else c)
+                channel = channel_of(x, channels[c])
                 pack_row(packed + i * row + c * (row // x.channels), &channel, r, plan, first, nbytes)
 
 

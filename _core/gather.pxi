@@ -3,21 +3,21 @@
 def _gather(const int32_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] x, const floating[::1] start, floating[:, :, :, :] y, Plan plan,
             int64_t residues, int64_t blocks, int64_t band, const uint8_t[:, :, :, ::1] x_winner,
-            uint8_t[:, :, :, ::1] y_winner, int64_t window, int64_t height, int64_t width):
+            uint8_t[:, :, :, ::1] y_winner, int64_t height, int64_t width):
     """Entries are those of `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
     cdef Image source = image_of(x), target = image_of(y)
-    pooled_by(&source, x_winner, window, height, width)
-    pooled_by(&target, y_winner, window, y.shape[1] * window, y.shape[2] * window)
+    pooled_by(&source, x_winner, height, width)
+    pooled_by(&target, y_winner, 2 * y.shape[1], 2 * y.shape[2])
     cdef Entries entries
     entries.starts, entries.at = &starts[0], &at[0] if at.shape[0] else NULL
     entries.values = <const void*>&values[0] if at.shape[0] else NULL
     entries.start = <const void*>&start[0]  # y has rows, or there is nothing to do
     entries.used, source.channels = &used[0] if used.shape[0] else NULL, used.shape[0]
     entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
-    cdef int64_t group = rows_waiting(&target, group_of(&source, &plan, band))
+    cdef int64_t group = group_of(&source, &plan, band)
     cdef int64_t task, rows = (target.height + residues - 1) // residues, bands = (rows + band - 1) // band
     cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    memory = scratch(size + 4 * PIXEL * target.channels + waiting_bytes(&target, group))
+    memory = scratch(size + 4 * PIXEL * target.channels)
     cdef char[:, ::1] room = memory
     cdef Plan* p = &plan
     cdef Image* from_ = &source
@@ -48,15 +48,10 @@ cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, 
     while begin < end:
         last = min(begin + group, end)
         pack_rows(<char*>packed, x, begin, last, more, group, plan, first, nbytes, own.used)
-        if y.winner != NULL:
-            part = waiting(y, <char*>(sums + 8 * y.channels), begin, last)
-            gather_rows(packed, &own, x, &part, plan, begin, last, PIXEL, sums)
-            pool_rows(packed, &part, y, begin, last, first, nbytes)
-            begin, more = last, True
-            continue
         for r in range(min(residues, y.height)):
             for q in range(min(residues, y.width)):
                 part.data = y.data + r * y.by_row + q * y.by_pixel + first
+                part.winner = y.winner + first // y.itemsize if y.winner != NULL else NULL
                 part.height = (y.height - r + residues - 1) // residues
                 part.width = (y.width - q + residues - 1) // residues
                 own.starts = entries.starts + (r * residues + q) * bins
@@ -67,10 +62,10 @@ cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, 
 
 cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y, Plan* plan, int64_t begin,
                       int64_t end, int64_t nbytes, vector* sums) noexcept nogil:
-    """Four pixels of a row at a time, or two by two of a narrow image. The last ones overlap those before where the
-    number does not come out even; a single one is done as if it were two.
+    """Four pixels of a row at a time, or two by two of a narrow image and of windows. The last ones overlap those
+    before where the number does not come out even, as that of windows does; a single one is done as if it were two.
     """
-    cdef bint flat = y.width % 4 == 0 or y.width > 16
+    cdef bint pooled = y.winner != NULL, flat = not pooled and (y.width % 4 == 0 or y.width > 16)
     cdef int64_t tall = not flat and end - begin > 1, wide = y.width > 1, across = 4 if flat else 1 + wide
     cdef int64_t a, b, i, j, c, o, step = plan.stride * row_bytes(x, plan)
     cdef int64_t down = 2 * PIXEL if flat else tall * step, below = 2 * y.by_pixel if flat else tall * y.by_row
@@ -84,19 +79,18 @@ cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y
         for j in range((y.width + across - 1) // across):
             b = min(across * j, y.width - across)
             tile = <const vector*>(<const char*>packed + (a - begin) * step) + 2 * b
-            target = y.data + a * y.by_row + b * y.by_pixel
+            target = y.data + (a * y.by_row + b * y.by_pixel) // (1 + pooled)
             starts = entries.starts
             for c in range(entries.chunks):
                 for o in range(entries.rows):
                     gather_four(tile, down, wide * PIXEL, entries, starts, o, &upper, &lower, &sums[8 * o], c == 0,
-                                c == entries.chunks - 1, target + o * y.by_channel, below, wide * y.by_pixel, nbytes,
-                                y.streamed)
+                                c == entries.chunks - 1, target + o * y.by_channel, below, wide * y.by_pixel, y, nbytes)
                     starts += entries.span
 
 
 cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int32_t* starts,
                              int64_t o, Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
-                             int64_t below, int64_t beside, int64_t nbytes, bint streamed) noexcept nogil:
+                             int64_t below, int64_t beside, Image* y, int64_t nbytes) noexcept nogil:
     """Two pixels and the two that are `down` from them.
 
     They go on from `sums` (4, 2) unless these entries are the first, and to the target with the last.
@@ -139,7 +133,10 @@ cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entri
     if not last:
         sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a0, a1, b0, b1, c0, c1, d0, d1
         return
-    put(target, a0, a1, nbytes, streamed)
-    put(target + beside, b0, b1, nbytes, streamed)
-    put(target + below, c0, c1, nbytes, streamed)
-    put(target + below + beside, d0, d1, nbytes, streamed)
+    if y.winner != NULL:
+        put_largest(target, y, a0, a1, b0, b1, c0, c1, d0, d1, nbytes)
+        return
+    put(target, a0, a1, nbytes, y.streamed)
+    put(target + beside, b0, b1, nbytes, y.streamed)
+    put(target + below, c0, c1, nbytes, y.streamed)
+    put(target + below + beside, d0, d1, nbytes, y.streamed)

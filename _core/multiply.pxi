@@ -20,19 +20,18 @@ cdef struct Range:
 def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1] right, int64_t chunk,
               const floating[::1] w, const floating[:, :, :, :] x, const floating[::1] start,
               floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band, int64_t step,
-              const uint8_t[:, :, :, ::1] x_winner, uint8_t[:, :, :, ::1] y_winner, int64_t window, int64_t height,
-              int64_t width):
+              const uint8_t[:, :, :, ::1] x_winner, uint8_t[:, :, :, ::1] y_winner, int64_t height, int64_t width):
     cdef Image source = image_of(x), target = image_of(y)
-    pooled_by(&source, x_winner, window, height, width)
-    pooled_by(&target, y_winner, window, y.shape[1] * window, y.shape[2] * window)
+    pooled_by(&source, x_winner, height, width)
+    pooled_by(&target, y_winner, 2 * y.shape[1], 2 * y.shape[2])
     if y_winner is not None:
-        step = rows_waiting(&target, step)
+        step += step % 2
     cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
     cdef int64_t size = ((step - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t sums = LINE * SUMS
     if chunk < source.channels:
         sums *= (target.channels + OUTPUTS - 1) // OUTPUTS * step * (target.width + 1)
-    cdef int64_t pooled = waiting_bytes(&target, step)
+    cdef int64_t waiting = 2 * OUTPUTS * target.width * PIXEL if y_winner is not None else 0
     cdef const floating* weights = &w[0] if w.shape[0] else NULL
     cdef char* memory = NULL
     cdef Taps taps
@@ -48,16 +47,16 @@ def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1]
     cdef int threads = team(True)
     # the tables of offsets name pixels of the packed rows only; w has whole panels
     with nogil, parallel(num_threads=threads):
-        memory = <char*>malloc(sums + pooled + size + SLACK + LINE)
+        memory = <char*>malloc(sums + waiting + size + SLACK + LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
             elif floating is float:
-                multiply_band(<vf32*>(to_line(memory) + sums + pooled), t, weights, from_, to, p, step, task // bands * PIXEL,
+                multiply_band(<vf32*>(to_line(memory) + sums + waiting), t, weights, from_, to, p, step, task // bands * PIXEL,
                               task % bands * band, min(task % bands * band + band, to.height),
                               <vf32*>to_line(memory), to_line(memory) + sums)
             else:
-                multiply_band(<vf64*>(to_line(memory) + sums + pooled), t, weights, from_, to, p, step, task // bands * PIXEL,
+                multiply_band(<vf64*>(to_line(memory) + sums + waiting), t, weights, from_, to, p, step, task // bands * PIXEL,
                               task % bands * band, min(task % bands * band + band, to.height),
                               <vf64*>to_line(memory), to_line(memory) + sums)
         free(memory)
@@ -66,9 +65,8 @@ def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1]
 
 
 cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Image* y, Plan* plan, int64_t step,
-                        int64_t first, int64_t begin, int64_t end, vector* sums, char* pooled) noexcept nogil:
+                        int64_t first, int64_t begin, int64_t end, vector* sums, char* waiting) noexcept nogil:
     """Output rows begin to end - 1, `step` at a time, of the block that starts at byte `first` of each pixel."""
-    cdef Image part
     cdef int64_t i, last, kept = 0, nbytes = min(PIXEL, y.nbytes - first), row = row_bytes(x, plan)
     cdef char* rows = <char*>packed
     while begin < end:
@@ -76,12 +74,7 @@ cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Ima
         for i in range(kept, (last - begin - 1) * plan.stride + plan.span):
             if i % plan.stride < plan.span:
                 pack_row(rows + i * row, x, begin * plan.stride + plan.top + i, plan, first, nbytes)
-        if y.winner != NULL:
-            part = waiting(y, pooled, begin, last)
-            multiply_rows(packed, taps, w, x, &part, plan, row, 0, PIXEL, begin, last, sums)
-            pool_rows(packed, &part, y, begin, last, first, nbytes)
-        else:
-            multiply_rows(packed, taps, w, x, y, plan, row, first, nbytes, begin, last, sums)
+        multiply_rows(packed, taps, w, x, y, plan, row, first, nbytes, begin, last, sums, waiting)
         kept = max(0, plan.span - plan.stride)  # of the rows that the next step meets
         memmove(rows, rows + (last - begin) * plan.stride * row, kept * row)
         begin = last
@@ -89,13 +82,23 @@ cdef void multiply_band(vector* packed, Taps* taps, const void* w, Image* x, Ima
 
 
 cdef void multiply_rows(const vector* packed, Taps* taps, const void* w, Image* x, Image* y, Plan* plan, int64_t row,
-                        int64_t first, int64_t nbytes, int64_t begin, int64_t end, vector* sums) noexcept nogil:
-    """A chunk of channels after the other; in one, a panel of weights stays near while it meets all pixels."""
+                        int64_t first, int64_t nbytes, int64_t begin, int64_t end, vector* sums,
+                        char* waiting) noexcept nogil:
+    """A chunk of channels after the other; in one, a panel of weights stays near while it meets all pixels.
+
+    Of a pooled y two rows of a panel wait for their windows.
+    """
     cdef int64_t a, i, j, c, o, k, size = taps.rows * taps.columns
     cdef int64_t chunks = max(1, (taps.channels + taps.chunk - 1) // taps.chunk)
     cdef vector* slot
     cdef const char* panel
     cdef Taps part = taps[0]
+    cdef Image two = y[0], to = y[0]
+    to.data += first
+    if y.winner != NULL:
+        to.winner += first // y.itemsize
+        two.winner, two.streamed = NULL, False
+        two.by_pixel, two.by_row, two.by_channel = PIXEL, y.width * PIXEL, 2 * y.width * PIXEL
     for i in range(chunks):
         c = i * taps.chunk
         part.channels = min(taps.chunk, taps.channels - c)
@@ -108,8 +111,24 @@ cdef void multiply_rows(const vector* packed, Taps* taps, const void* w, Image* 
                 slot = sums + (j * (end - begin) + a - begin) * (y.width + 1) * SUMS if chunks > 1 else sums
                 multiply_row(<const vector*>(<const char*>packed + (a - begin) * plan.stride * row), &part, panel,
                              inside(taps.down, taps.rows, a * plan.stride, x.height), x.width, plan.stride, slot,
-                             o, i == 0, i == chunks - 1, y, y.data + o * y.by_channel + a * y.by_row + first,
-                             y.channels - o, nbytes)
+                             o, i == 0, i == chunks - 1, &to if y.winner == NULL else &two,
+                             to.data + o * y.by_channel + a * y.by_row if y.winner == NULL
+                             else waiting + a % 2 * two.by_row, y.channels - o, nbytes if y.winner == NULL else PIXEL)
+                if y.winner != NULL and a % 2 and i == chunks - 1:
+                    put_windows(packed, waiting, &two, &to, o, a // 2, nbytes)
+
+
+cdef void put_windows(const vector* _, const char* waiting, Image* two, Image* y, int64_t o, int64_t a,
+                      int64_t nbytes) noexcept nogil:
+    """Row a of a pooled y, outputs of the panel at o, from the two rows that wait for it."""
+    cdef int64_t i, b, below = two.by_row // LINE
+    cdef const vector* p
+    for i in range(min(OUTPUTS, y.channels - o)):
+        p = <const vector*>(waiting + i * two.by_channel)
+        for b in range(y.width // 2):
+            put_largest(y.data + (o + i) * y.by_channel + a * y.by_row + b * y.by_pixel, y, p[0], p[1], p[2], p[3],
+                        p[below], p[below + 1], p[below + 2], p[below + 3], nbytes)
+            p += 4
 
 
 cdef inline int64_t panel_width(int64_t outputs) noexcept nogil:

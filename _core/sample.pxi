@@ -3,10 +3,10 @@
 def _sample(const int32_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial,
             floating[::1] dw, Plan plan, int64_t band, int64_t tasks, const uint8_t[:, :, :, ::1] winner,
-            int64_t window, int64_t height, int64_t width):
+            int64_t height, int64_t width):
     """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
     cdef Image source = image_of(x), target = image_of(dy)
-    pooled_by(&target, winner, window, height, width)
+    pooled_by(&target, winner, height, width)
     cdef Entries entries
     entries.starts, entries.at, entries.values, entries.start = &starts[0], &at[0], NULL, NULL
     entries.used, source.channels = &used[0], used.shape[0]
@@ -16,6 +16,8 @@ def _sample(const int32_t[::1] starts, const int32_t[::1] at, const int32_t[::1]
         longest = max(longest, starts[(i + 1) * bins] - starts[i * bins])
     # sums of one chunk stay from group to group of rows
     cdef int64_t group = group_of(&source, &plan, band) if chunks == 1 else band
+    if winner is not None:
+        group = near_rows(&target, group)
     cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t grads = group * target.channels * target.width * PIXEL
     memory = scratch(size + grads + longest * LINE)
@@ -68,7 +70,7 @@ cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* ent
     cdef int64_t i, c, k, count, nbytes = min(PIXEL, x.nbytes - first), bins = entries.rows * entries.span
     cdef char* images = <char*>packed
     cdef Entries chunk = entries[0]
-    cdef Image seen = dy[0]
+    cdef Image channel, seen = dy[0]
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
     pack_rows(images, x, begin, end, more, group, plan, first, nbytes, entries.used)
@@ -76,7 +78,10 @@ cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* ent
         # read only once: not worth packing
         seen.data = dy.data + begin * dy.by_row + first
     else:
-        pack_rows(images + grads, dy, begin, end, False, group, &own, first, nbytes, NULL)
+        for i in range((end - begin) * dy.channels):
+            if meets(entries, i % dy.channels):
+                channel = channel_of(dy, i % dy.channels)
+                pack_row(images + grads + i * dy.width * PIXEL, &channel, begin + i // dy.channels, &own, first, nbytes)
         seen.data, seen.by_pixel, seen.by_channel = images + grads, PIXEL, dy.width * PIXEL
         seen.by_row = dy.channels * seen.by_channel
     for c in range(entries.chunks):
@@ -88,6 +93,17 @@ cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* ent
         if last:
             for i in range(count):
                 add_sum(dw, k + i, (<vector*>(images + sums))[i])
+
+
+cdef bint meets(Entries* entries, int64_t o) noexcept nogil:
+    """Whether an output has entries."""
+    cdef int64_t c
+    cdef const int32_t* starts
+    for c in range(entries.chunks):
+        starts = entries.starts + (c * entries.rows + o) * entries.span
+        if starts[0] < starts[entries.span]:
+            return True
+    return False
 
 
 cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image, Plan* plan, int64_t begin,

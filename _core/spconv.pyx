@@ -16,7 +16,7 @@
 
 import numpy as np
 
-from minisparse._core.conv_ref import check_bias, check_fit, check_image, check_output, check_size, check_window
+from minisparse._core.conv_ref import check_bias, check_fit, check_image, check_output, check_size, check_windows
 from minisparse._core.pattern import LIMIT
 from minisparse._core.spconv_ref import check_mask
 from minisparse._core.spmm_ref import check_pattern, check_values
@@ -40,19 +40,17 @@ def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, g
     return y
 
 
-def convolve_pooled(
-    pattern, values, x, kernel_height, kernel_width, stride, padding, groups, window, bias=None
-):
+def convolve_pooled(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias=None):
     kernel = kernel_height, kernel_width
     check_values(values, pattern)
     check_image("x", x, values.dtype)
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     check_bias(bias, pattern.shape[0], values.dtype)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    y = empty_array((pattern.shape[0], *check_window(window, size), x.shape[3]), x.dtype)
+    y = empty_array((pattern.shape[0], *check_windows(size), x.shape[3]), x.dtype)
     winner = empty_array(y.shape, np.dtype(np.uint8))
     entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
-    gather(entries, values, x, bias, y, forward_plan(kernel, stride, padding, size), 1, None, winner, window)
+    gather(entries, values, x, bias, y, forward_plan(kernel, stride, padding, size), 1, None, winner)
     return y, winner
 
 
@@ -75,8 +73,7 @@ def _places(pattern, channels, kernel, groups):
 
 
 def input_gradient(
-    pattern, values, dy, channels, height, width, kernel_height, kernel_width, stride, padding, groups, winner=None,
-    window=1,
+    pattern, values, dy, channels, height, width, kernel_height, kernel_width, stride, padding, groups, winner=None
 ):
     kernel = kernel_height, kernel_width
     check_values(values, pattern)
@@ -84,11 +81,10 @@ def input_gradient(
     check_size(height, width, channels)
     check_mask(pattern, channels, kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, (height, width))
-    check_output(dy, pattern.shape[0], size, winner, window)
+    check_output(dy, pattern.shape[0], size, winner)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
     entries = pattern.held(_transposed, (channels, height, width), kernel, stride, padding, groups)
-    gather(entries, values, dy, None, dx, transposed_plan(kernel, stride, padding, width), stride, winner, None, window,
-           size)
+    gather(entries, values, dy, None, dx, transposed_plan(kernel, stride, padding, width), stride, winner, None, size)
     return dx
 
 
@@ -107,16 +103,14 @@ def _transposed(pattern, shape, kernel, stride, padding, groups):
     return arrange(r * stride + q, c, row, down, at, stride**2, channels, used, plan, (width - 1) // stride + 1)
 
 
-def weight_gradient(
-    pattern, dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, window=1
-):
+def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None):
     kernel = kernel_height, kernel_width
     check_pattern(pattern)
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, pattern.shape[0], size, winner, window)
+    check_output(dy, pattern.shape[0], size, winner)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(len(pattern.indices), dy.dtype)
     if dw.size and dy.size:
@@ -125,11 +119,11 @@ def weight_gradient(
         band, tasks, parts = parts_of(size, dy, x, len(at), plan, BAND if chunks > 1 else 4 * BAND)
         x, (dy, winner) = with_contiguous_batch(x), as_packed(dy, winner)
         _sample(starts, at, order, used, chunks, dy, x, empty_array((parts, len(at)), dy.dtype), dw, plan, band, tasks,
-                winner, window, *size)
+                winner, *size)
     return dw
 
 
-cdef gather(entries, values, x, bias, y, Plan plan, residues, x_winner=None, y_winner=None, window=1, size=(0, 0)):
+cdef gather(entries, values, x, bias, y, Plan plan, residues, x_winner=None, y_winner=None, size=(0, 0)):
     """y[o, a, b] = bias[o] + sum of values[k] x[at[k] from (a, b)] over the entries k of row o.
 
     With winners x or y is pooled, x from this size.
@@ -137,11 +131,11 @@ cdef gather(entries, values, x, bias, y, Plan plan, residues, x_winner=None, y_w
     if not y.size:
         return
     starts, at, order, used, chunks = loaded(entries)
-    rows = y.shape[1] * window if y_winner is not None else -(-y.shape[1] // residues)
-    blocks, band = bands_of(rows, y.shape[3] * y.itemsize, window)
+    rows = -(-y.shape[1] // residues) if y_winner is None else 2 * y.shape[1]
+    blocks, band = bands_of(rows, y.shape[3] * y.itemsize)
     x, x_winner = as_packed(x, x_winner)
     _gather(starts, at, taken(values, order), used, chunks, x, starts_of(bias, len(y), y.dtype), y, plan, residues,
-            blocks, band, x_winner, y_winner, window, *size)
+            blocks, band, x_winner, y_winner, *size)
 
 
 cdef parts_of(size, dy, x, entries, Plan plan, least=1):

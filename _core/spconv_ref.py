@@ -6,7 +6,7 @@ columns (C kh kw, Ho Wo N) the inputs under the kernel at each output pixel,
     convolve         y  = W columns + b                     (C, H, W, N) -> (O, Ho, Wo, N)
     input_gradient   dx = columns' places of W^T dy, summed  (O, Ho, Wo, N) -> (C, H, W, N)
     weight_gradient  dw = dy columns^T, at the entries of W only
-    convolve_pooled  the largest y of each window of k x k pixels, and its place
+    convolve_pooled  the largest y of each window of 2 x 2 pixels, and its place
 
 in which columns are the specification; the compiled twin forms none. Geometry as in conv_ref.py. Every result
 is the same whatever the number of threads.
@@ -77,17 +77,16 @@ def convolve_pooled(
     stride: int,
     padding: int,
     groups: int,
-    window: int,
     bias: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The largest of each window, (O, Ho // k, Wo // k, N), and winners, uint8 of that shape: k u + v.
+    """The largest of each window of 2 x 2, (O, Ho // 2, Wo // 2, N), and its place 2 u + v, uint8 of that shape.
 
     Raises
     ------
-    ValueError : as for convolve, or a window k outside [1, 16] or larger than y.
+    ValueError : as for convolve, or y is smaller than a window.
     """
     y = convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias)
-    return _pooled(y, window)
+    return _pooled(y)
 
 
 def input_gradient(
@@ -103,9 +102,8 @@ def input_gradient(
     padding: int,
     groups: int,
     winner: np.ndarray | None = None,
-    window: int = 1,
 ) -> np.ndarray:
-    """dx (channels, height, width, N) of dy (O, Ho, Wo, N) or, with its winners, (O, Ho // k, Wo // k, N).
+    """dx (channels, height, width, N) of dy (O, Ho, Wo, N) or, with its winners, (O, Ho // 2, Wo // 2, N).
 
     Raises
     ------
@@ -117,8 +115,8 @@ def input_gradient(
     check_size(height, width, channels)
     check_mask(pattern, channels, kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, (height, width))
-    check_output(dy, pattern.shape[0], size, winner, window)
-    dy = _unpooled(dy, size, winner, window)
+    check_output(dy, pattern.shape[0], size, winner)
+    dy = _unpooled(dy, size, winner)
     rows, flat = channels * kernel_height * kernel_width, dy.reshape(len(dy), math.prod(dy.shape[1:]))
     columns = spmm_ref.rmatmul(_grouped(pattern, rows, groups), values, flat)
     return _fold(columns, (channels, height, width, dy.shape[3]), kernel, stride, padding)
@@ -134,7 +132,6 @@ def weight_gradient(
     padding: int,
     groups: int,
     winner: np.ndarray | None = None,
-    window: int = 1,
 ) -> np.ndarray:
     """dw (K,), the gradient on the mask: dy as for input_gradient, x (C, H, W, N).
 
@@ -148,8 +145,8 @@ def weight_gradient(
     check_image("x", x, dy.dtype, dy.shape[3])
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, pattern.shape[0], size, winner, window)
-    dy = _unpooled(dy, size, winner, window)
+    check_output(dy, pattern.shape[0], size, winner)
+    dy = _unpooled(dy, size, winner)
     columns = _unfold(x, kernel, stride, padding)
     flat = dy.reshape(len(dy), columns.shape[1])
     return spmm_ref.sampled(_grouped(pattern, len(columns), groups), flat, columns)
@@ -192,11 +189,8 @@ def cases(generator: np.random.Generator):
             yield "weight_gradient", (pattern, dy, x, *kernel, *geometry), max(ho * wo * n, 1)
             # whole numbers, whose sums have ties and no rounding
             values, x, b = (np.rint(array) for array in (values, x, b))
-            for window in (1, 2, 3):
-                yield "convolve_pooled", (pattern, values, x, *kernel, *geometry, window, b), 1
-                if window <= min(ho, wo):
-                    part = np.ascontiguousarray(dy[:, : ho // window, : wo // window])
-                    winner = generator.integers(window**2 + 1, size=part.shape).astype(np.uint8)
-                    own = *kernel, *geometry, winner, window
-                    yield "input_gradient", (pattern, values, part, c, h, w, *own), mask.size
-                    yield "weight_gradient", (pattern, part, x, *own), max(ho * wo * n, 1)
+            yield "convolve_pooled", (pattern, values, x, *kernel, *geometry, b), 1
+            part = np.ascontiguousarray(dy[:, : ho // 2, : wo // 2])
+            winner = generator.integers(5, size=part.shape).astype(np.uint8)
+            yield "input_gradient", (pattern, values, part, c, h, w, *kernel, *geometry, winner), mask.size
+            yield "weight_gradient", (pattern, part, x, *kernel, *geometry, winner), max(ho * wo * n, 1)

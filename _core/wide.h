@@ -64,37 +64,34 @@ typedef long long vi64 __attribute__((vector_size(64)));
 TRANSPOSE(transpose32, float, vf32, vi32, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
 
-/* Two vectors, zero in the lanes whose winner is another place. */
-#define KEEP(name, vector, integers, bytes)                                                        \
-    static inline void name(void *to, const void *from, const unsigned char *winner, int place)    \
+/* Two vectors, zero in the lanes whose winner is another place: a loop, which compilers widen bytes in. */
+#define KEEP(name, number, lanes)                                                                  \
+    static inline void name(void *restrict to, const void *restrict from,                          \
+                            const unsigned char *restrict winner, int place)                       \
     {                                                                                              \
-        for (int i = 0; i < 2; i++) {                                                              \
-            const integers won = __builtin_convertvector(((const bytes *)winner)[i], integers) == place; \
-            ((vector *)to)[i] = (vector)((integers)((const vector *)from)[i] & won);               \
-        }                                                                                          \
+        for (int i = 0; i < 2 * lanes; i++)                                                        \
+            ((number *)to)[i] = winner[i] == place ? ((const number *)from)[i] : 0;                \
     }
-/* The largest of k x k pixels, two vectors each, in rows `step` bytes apart, and in each lane its place: of equal ones
- * the first, and the last NaN. */
+KEEP(keep32, float, 16)
+KEEP(keep64, double, 8)
+/* The largest of four and, in each lane, which it was: of equal ones the first, and the last NaN. */
+#define CHALLENGE(integers, vector, place, x)                                                      \
+    better = (x > most) | (x != x);                                                                \
+    most = (vector)(((integers)x & better) | ((integers)most & ~better));                          \
+    won = (place & better) | (won & ~better);
 #define LARGEST(name, vector, integers, bytes)                                                     \
-    static inline void name(const char *corner, long long step, int k, void *best, unsigned char *winner) \
+    static inline vector name(vector a, vector b, vector c, vector d, unsigned char *winner)       \
     {                                                                                              \
-        for (int i = 0; i < 2; i++) {                                                              \
-            vector most = ((const vector *)corner)[i];                                             \
-            integers won = {0};                                                                    \
-            for (int place = 1; place < k * k; place++) {                                          \
-                const vector x = ((const vector *)(corner + place / k * step))[2 * (place % k) + i]; \
-                const integers better = (x > most) | (x != x);                                     \
-                most = (vector)(((integers)x & better) | ((integers)most & ~better));              \
-                won = (place & better) | (won & ~better);                                          \
-            }                                                                                      \
-            ((vector *)best)[i] = most;                                                            \
-            ((bytes *)winner)[i] = __builtin_convertvector(won, bytes);                            \
-        }                                                                                          \
+        vector most = a;                                                                           \
+        integers better, won = {0};                                                                \
+        CHALLENGE(integers, vector, 1, b)                                                          \
+        CHALLENGE(integers, vector, 2, c)                                                          \
+        CHALLENGE(integers, vector, 3, d)                                                          \
+        *(bytes *)winner = __builtin_convertvector(won, bytes);                                    \
+        return most;                                                                               \
     }
 typedef unsigned char vu8x16 __attribute__((vector_size(16), aligned(1), may_alias));
 typedef unsigned char vu8x8 __attribute__((vector_size(8), aligned(1), may_alias));
-KEEP(keep32, vf32, vi32, vu8x16)
-KEEP(keep64, vf64, vi64, vu8x8)
 LARGEST(largest32, vf32, vi32, vu8x16)
 LARGEST(largest64, vf64, vi64, vu8x8)
 

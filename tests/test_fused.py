@@ -26,7 +26,7 @@ def apart(layers, x, dy):
         lambda: [nn.Residual(nn.BatchNorm(3)), nn.ReLU()],
         lambda: [nn.ReLU(), nn.BatchNorm(3), nn.ReLU(), nn.ReLU(), nn.Conv2d(3, 2, 3)],
         lambda: [nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.Conv2d(4, 2, 2, bias=False)],
-        lambda: [nn.Conv2d(3, 6, 3, padding=2, groups=3, bias=False), nn.MaxPool2d(3)],
+        lambda: [nn.Conv2d(3, 6, 3, padding=2, groups=3, bias=False), nn.MaxPool2d(2)],
         lambda: [nn.Flatten(), nn.Linear(90, 7), nn.ReLU(), nn.Linear(7, 2), nn.ReLU()],
     ],
 )

@@ -9,7 +9,6 @@ from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
 from minisparse.layers.pooling import MaxPool2d
 from minisparse.params import Init, Parameter
 from minisparse.stores import Geometry
-from minisparse.stores.convolution import LARGEST_WINDOW
 
 
 @dataclass(eq=False)
@@ -71,9 +70,8 @@ class Conv2d(Layer):
             self.params["bias"].store.add_gradient(bias.sums(dy.reshape(len(dy), -1)))
 
     def fused(self, following):
-        if type(following) is not MaxPool2d or following.padding or following.kernel > LARGEST_WINDOW:
-            return None
-        return PooledConv(self, following.kernel) if following.geometry.stride == following.kernel else None
+        halves = type(following) is MaxPool2d and following.geometry == Geometry((2, 2), 2)
+        return PooledConv(self) if halves else None
 
     def output_shape(self, shape):
         fits = len(shape) == 3 and shape[0] == self.inputs
@@ -96,19 +94,18 @@ class Conv2d(Layer):
 
 
 class PooledConv(Fused):
-    """A Conv2d and a MaxPool2d of windows side by side: what the first gives, and its gradient, is never held whole.
+    """A Conv2d and a MaxPool2d(2): what the first gives, and its gradient, is never held whole.
 
     The same to the bit, but for the bias's gradient: as many of its terms are left out as are zero, and sums end in
     another order.
     """
 
-    def __init__(self, conv: Conv2d, window: int):
+    def __init__(self, conv: Conv2d):
         self.conv = conv
-        self.window = window
 
     def forward(self, x, training=False):
         b = self.conv.params["bias"].value() if self.conv.bias else None
-        y, pooling = self.conv.params["weight"].store.convolve_pooled(x, self.conv.geometry, self.window, b)
+        y, pooling = self.conv.params["weight"].store.convolve_pooled(x, self.conv.geometry, b)
         return y, (x, pooling)
 
     def backward(self, dy, cache):

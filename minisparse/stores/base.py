@@ -86,10 +86,10 @@ class Store(ABC):
         return y.reshape(self.shape[0], *geometry.output_size(*x.shape[1:3]), x.shape[3])
 
     def convolve_pooled(
-        self, x: np.ndarray, geometry: Geometry, window: int, b: np.ndarray | None = None
+        self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None
     ) -> tuple[np.ndarray, Pooling]:
-        """The largest y of each window, (O, Ho // window, Wo // window, N), and which they are."""
-        return Pooling.of(self.convolve(x, geometry, b), window)
+        """The largest y of each window of 2 x 2, (O, Ho // 2, Wo // 2, N), and which they are."""
+        return Pooling.of(self.convolve(x, geometry, b))
 
     def rconvolve(
         self, dy: np.ndarray, geometry: Geometry, shape: tuple[int, ...], pooling: Pooling | None = None

@@ -79,28 +79,22 @@ class Geometry:
         return np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)), constant_values=value) if p else x
 
 
-LARGEST_WINDOW = 16
-"""Side of a window whose places are bytes."""
-
-
 class Pooling(NamedTuple):
-    """Which pixel was the largest of each window of k x k, side by side.
+    """Which pixel was the largest of each window of 2 x 2, side by side.
 
     Parameters
     ----------
-    winner (O, Ho // k, Wo // k, N) : uint8, k u + v for the pixel (u, v) of its window
-    window : k
+    winner (O, Ho // 2, Wo // 2, N) : uint8, 2 u + v for the pixel (u, v) of its window
     """
 
     winner: np.ndarray
-    window: int
 
     @classmethod
-    def of(cls, y: np.ndarray, window: int) -> tuple[np.ndarray, Pooling]:
+    def of(cls, y: np.ndarray) -> tuple[np.ndarray, Pooling]:
         """The largest of each window of y (O, Ho, Wo, N), and which they are."""
-        largest, winner = pool.maximum(y, window, window)
-        return largest, cls(winner.astype(np.uint8), window)
+        largest, winner = pool.maximum(y, 2, 2)
+        return largest, cls(winner.astype(np.uint8))
 
     def spread(self, dy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """dy of the largest pixels as that of all, (O, *size, N), which is zero for the others."""
-        return pool.maximum_backward(dy, self.winner.astype(np.int32), self.window, self.window, *size)
+        return pool.maximum_backward(dy, self.winner.astype(np.int32), 2, 2, *size)

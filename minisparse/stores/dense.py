@@ -56,12 +56,12 @@ class DenseStore(Store):
             return super().convolve(x, geometry, b)
         return conv.convolve(self.values, x, geometry.stride, geometry.padding, geometry.groups, b)
 
-    def convolve_pooled(self, x, geometry, window, b=None):
+    def convolve_pooled(self, x, geometry, b=None):
         if not geometry.fits_kernels(self.values, x):
-            return super().convolve_pooled(x, geometry, window, b)
+            return super().convolve_pooled(x, geometry, b)
         setting = geometry.stride, geometry.padding, geometry.groups
-        y, winner = conv.convolve_pooled(self.values, x, *setting, window, b)
-        return y, Pooling(winner, window)
+        y, winner = conv.convolve_pooled(self.values, x, *setting, b)
+        return y, Pooling(winner)
 
     def rconvolve(self, dy, geometry, shape, pooling=None):
         if not geometry.fits_kernels(self.values, dy):

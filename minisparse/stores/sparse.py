@@ -120,11 +120,11 @@ class SparseStore(Store):
             y[rows] = self._tile(rows).convolve(part(x, group, geometry.groups), replace(geometry, groups=1), own)
         return y
 
-    def convolve_pooled(self, x, geometry, window, b=None):
+    def convolve_pooled(self, x, geometry, b=None):
         if not geometry.fits_kernels(self.values, x) or not self._rest_is_nothing:
-            return super().convolve_pooled(x, geometry, window, b)
-        y, winner = spconv.convolve_pooled(self.pattern, self.values, x, *_settings(geometry), window, b)
-        return y, Pooling(winner, window)
+            return super().convolve_pooled(x, geometry, b)
+        y, winner = spconv.convolve_pooled(self.pattern, self.values, x, *_settings(geometry), b)
+        return y, Pooling(winner)
 
     def rconvolve(self, dy, geometry, shape, pooling=None):
         if not geometry.fits_kernels(self.values, dy) or (pooling and not self._rest_is_nothing):
