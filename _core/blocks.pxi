@@ -53,7 +53,7 @@ cdef enum:
     AHEAD = 8     # pixels fetched before they are copied
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient
-    BUDGET = 1 << 20   # bytes of packed input that stay near the processor
+    BUDGET = 1 << 19   # bytes of packed input that stay near the processor
 
 
 cdef struct Image:  # (channels, height, width, N); strides in bytes, N contiguous

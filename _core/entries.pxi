@@ -66,8 +66,10 @@ cdef loaded(entries):
 
 
 cdef int64_t group_of(Image* x, Plan* plan, int64_t band) noexcept:
-    """Output rows whose packed input is held at a time."""
+    """Output rows whose packed input is held at a time: of a small image all, so that no row is moved."""
     cdef int64_t rows = (BUDGET // max(row_bytes(x, plan), 1) - plan.span) // plan.stride + 1
+    if min((band - 1) * plan.stride + plan.span, x.height) * row_bytes(x, plan) <= 2 * BUDGET:
+        return band
     return min(band, max(2, rows // 2 * 2))
 
 

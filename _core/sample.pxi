@@ -16,7 +16,7 @@ def _sample(const int32_t[::1] starts, const int32_t[::1] at, const int32_t[::1]
         longest = max(longest, starts[(i + 1) * bins] - starts[i * bins])
     # sums of one chunk stay from group to group of rows
     cdef int64_t group = group_of(&source, &plan, band) if chunks == 1 else band
-    if winner is not None:
+    if winner is not None and chunks == 1:
         group = near_rows(&target, group)
     cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t grads = group * target.channels * target.width * PIXEL
