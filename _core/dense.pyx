@@ -178,13 +178,22 @@ cdef void tile_of(Product* p, const char* a, int64_t a_row, int64_t a_column, in
     cdef int64_t i, count = min(ROWS, p.rows - row), nbytes = min(WIDE, p.c_row - panel * WIDE)
     cdef vector[2 * ROWS] sums
     cdef char* c = p.c + row * p.c_row + panel * WIDE
-    memset(sums, 0, sizeof(sums))
+    if not first or count < ROWS or nbytes < WIDE:
+        memset(sums, 0, sizeof(sums))
     if first:
         for i in range(count):
-            memcpy(&sums[2 * i], c + i * p.c_row, nbytes)
+            copy_row(&sums[2 * i], c + i * p.c_row, nbytes)
     eight(a, a_row, a_column, b, b_row, depth, sums)
     for i in range(count):
-        memcpy(c + i * p.c_row, &sums[2 * i], nbytes)
+        copy_row(c + i * p.c_row, &sums[2 * i], nbytes)
+
+
+cdef inline void copy_row(void* to, const void* source, int64_t nbytes) noexcept nogil:
+    """Two vectors at once, where the row is whole."""
+    if nbytes == WIDE:
+        memcpy(to, source, WIDE)
+    else:
+        memcpy(to, source, nbytes)
 
 
 cdef inline vector splat(const vector* _, const void* p) noexcept nogil:
