@@ -32,6 +32,8 @@ cdef extern from "wide.h" nogil:
     void transpose32(const char*, int64_t, char*, int64_t)
     void transpose64(const char*, int64_t, char*, int64_t)
     void prefetch(const void*)
+    void normalise32(float*, int64_t, const float*)
+    void normalise64(double*, int64_t, const double*)
     void keep32(void*, const void*, const uint8_t*, int)
     void keep64(void*, const void*, const uint8_t*, int)
     vf32 largest32(vf32, vf32, vf32, vf32, uint8_t*)
@@ -61,6 +63,7 @@ cdef struct Image:  # (channels, height, width, N); strides in bytes, N contiguo
     int64_t channels, height, width, by_channel, by_row, by_pixel, nbytes
     bint streamed  # whether its pixels are written past the caches
     int64_t itemsize
+    const char* normal  # NULL, or of each channel four numbers: it is normalised and rectified as it is read
     uint8_t* winner  # NULL, or pooled: the place of the largest pixel of each window; data and strides are of these
 
 
@@ -75,7 +78,7 @@ cdef Image image_of(const floating[:, :, :, :] array) noexcept:
     image.channels, image.height, image.width = array.shape[0], array.shape[1], array.shape[2]
     image.by_channel, image.by_row, image.by_pixel = array.strides[0], array.strides[1], array.strides[2]
     image.nbytes = array.shape[3] * sizeof(floating)
-    image.data, image.streamed, image.itemsize, image.winner = NULL, False, sizeof(floating), NULL
+    image.data, image.streamed, image.itemsize, image.normal, image.winner = NULL, False, sizeof(floating), NULL, NULL
     if image.channels and image.height and image.width and image.nbytes:
         image.data = <char*>&array[0, 0, 0, 0]
         image.streamed = (
@@ -136,6 +139,15 @@ cdef as_packed(dy, winner):
     return np.ascontiguousarray(dy), np.ascontiguousarray(winner)
 
 
+cdef void normalised_by(Image* image, const floating[:, ::1] normal) noexcept:
+    if normal is not None and normal.shape[0]:
+        image.normal = <const char*>&normal[0, 0]
+
+
+cdef as_rows(normal):
+    return None if normal is None else np.ascontiguousarray(normal)
+
+
 cdef starts_of(bias, outputs, dtype):
     """What the sums of so many outputs start from."""
     found = np.zeros(outputs, dtype)
@@ -191,6 +203,8 @@ cdef void pack_row(char* packed, Image* x, int64_t row, Plan* plan, int64_t firs
             else:
                 source = x.data + c * x.by_channel + row * x.by_row + column * x.by_pixel + first
                 copy_pixels(packed + begin * PIXEL, source, plan.stride * x.by_pixel, end - begin, nbytes)
+                if x.normal != NULL:
+                    normalise(packed + begin * PIXEL, x, c, end - begin, nbytes)
             memset(packed + end * PIXEL, 0, (plan.width - end) * PIXEL)
             packed += plan.width * PIXEL
 
@@ -205,9 +219,23 @@ cdef Image channel_of(Image* x, int64_t c) noexcept nogil:
     cdef Image channel = x[0]
     channel.channels = 1
     channel.data += c * x.by_channel
+    if x.normal != NULL:
+        channel.normal += 4 * c * x.itemsize
     if x.winner != NULL:
         channel.winner += c * x.by_channel // x.itemsize
     return channel
+
+
+cdef void normalise(char* packed, Image* x, int64_t c, int64_t count, int64_t nbytes) noexcept nogil:
+    """Packed pixels of a channel, in place; what is beyond the batch stays zero."""
+    cdef const char* normal = x.normal + 4 * c * x.itemsize
+    cdef int64_t i
+    if x.itemsize == sizeof(float):
+        normalise32(<float*>packed, count * PIXEL // sizeof(float), <const float*>normal)
+    else:
+        normalise64(<double*>packed, count * PIXEL // sizeof(double), <const double*>normal)
+    for i in range(count if nbytes < PIXEL else 0):
+        memset(packed + i * PIXEL + nbytes, 0, PIXEL - nbytes)
 
 
 cdef inline void copy_pixels(char* packed, const char* source, int64_t step, int64_t count,

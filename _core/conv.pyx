@@ -18,8 +18,8 @@ import numpy as np
 
 from minisparse._core import spconv
 from minisparse._core.conv_ref import (
-    check_bias, check_channels, check_fit, check_geometry, check_image, check_output, check_size, check_weight,
-    check_windows,
+    check_bias, check_channels, check_fit, check_geometry, check_image, check_normal, check_output, check_size,
+    check_weight, check_windows,
 )
 from minisparse._core.pattern import Pattern
 
@@ -36,19 +36,21 @@ cdef enum:
     FEW = 4             # channels of x that do not keep the loops here busy between pixels
 
 
-def convolve(w, x, stride, padding, groups, bias=None):
+def convolve(w, x, stride, padding, groups, bias=None, normal=None):
     check_weight(w)
     check_image("x", x, w.dtype)
     check_geometry(w.shape[2:], stride, padding, groups)
     check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
     check_bias(bias, len(w), w.dtype)
+    check_normal(normal, x)
     size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
     if groups > 1 or len(x) <= FEW:
         return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
-                               bias)
+                               bias, normal)
     y = empty_array((len(w), *size, x.shape[3]), x.dtype)
     tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
-    multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size))
+    multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size), None, None, (0, 0),
+             normal)
     return y
 
 
@@ -121,7 +123,7 @@ def _transposed(weight, shape, height, width, stride, padding, itemsize):
     return found
 
 
-def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None):
+def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None):
     kernel = kernel_height, kernel_width
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
@@ -129,14 +131,15 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups,
     check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     check_output(dy, dy.shape[0], size, winner)
+    check_normal(normal, x)
     shape = len(dy), x.shape[0] // groups, *kernel
     if groups > 1 or len(x) <= FEW:
-        dw = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner)
+        dw = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner, normal)
         return dw.reshape(shape)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(shape, dy.dtype)
     if dw.size and dy.size:
-        outer(dy, x, dw, stride, padding, plan, size, winner)
+        outer(dy, x, dw, stride, padding, plan, size, winner, normal)
     return dw
 
 
@@ -156,7 +159,8 @@ cdef tables_of(at, places, by_output, down, right, rows, itemsize, Plan plan):
     return at, places, by_output, down.astype(np.int32), right.astype(np.int32), chunk, step
 
 
-cdef multiply(w, tables, outputs, x, bias, y, Plan plan, x_winner=None, y_winner=None, size=(0, 0)):
+cdef multiply(w, tables, outputs, x, bias, y, Plan plan, x_winner=None, y_winner=None, size=(0, 0),
+              normal=None):
     """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; winners as for spconv's `gather`."""
     at, places, by_output, down, right, chunk, step = tables
     if not y.size:
@@ -173,7 +177,7 @@ cdef multiply(w, tables, outputs, x, bias, y, Plan plan, x_winner=None, y_winner
     blocks, band = bands_of(rows, y.shape[3] * y.itemsize)
     x, x_winner = as_packed(x, x_winner)
     _multiply(at, down, right, chunk, packed, x, starts_of(bias, panels, y.dtype), y, plan, blocks, band, step,
-              x_winner, y_winner, *size)
+              x_winner, y_winner, *size, as_rows(normal))
 
 
 cdef near(channels, nbytes, height, Plan plan):
@@ -194,7 +198,7 @@ cdef in_chunks(table, chunk):
     return np.concatenate(parts or [table.reshape(-1)])
 
 
-cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner):
+cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, normal):
     """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n], dy of this size or pooled from it."""
     at, places, field = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
     panels, entries = -(-len(dy) * dy.itemsize // PIXEL), len(at) * TILE * PIXEL // dy.itemsize
@@ -204,7 +208,8 @@ cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner):
     groups = min(panels, -(-2 * (os.cpu_count() or 1) // parts))  # results do not depend on them
     partial = empty_array((parts, panels, entries), dy.dtype)
     dy, winner = as_packed(dy, winner)
-    _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, tasks, groups, winner, *size)
+    _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, tasks, groups, winner, *size,
+           as_rows(normal))
     _collect(partial, places, dw.reshape(len(dw), -1))
 
 

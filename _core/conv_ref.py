@@ -10,17 +10,25 @@ group. x is (C, H, W, N), y is (O, Ho, Wo, N) with Ho = floor((H + 2 p - kh) / s
 share float32 or float64. Every result is the same whatever the number of threads.
 
 The gradients take a dy of all y or, with the winners of pooling, of the pooled ones: then that of all others is zero.
+Where x stands for what a batch normalisation and its rectifier make of it, `normal` (C, 4) are each channel's mean,
+inverse, gain and bias (norm_ref.py, eq. 3), and it is normalised while it is read.
 """
 
 import math
 
 import numpy as np
 
-from minisparse._core import pool_ref
+from minisparse._core import norm_ref, pool_ref
 
 
 def convolve(
-    w: np.ndarray, x: np.ndarray, stride: int, padding: int, groups: int, bias: np.ndarray | None = None
+    w: np.ndarray,
+    x: np.ndarray,
+    stride: int,
+    padding: int,
+    groups: int,
+    bias: np.ndarray | None = None,
+    normal: np.ndarray | None = None,
 ) -> np.ndarray:
     """y (O, Ho, Wo, N), eq. 1; bias is b (O,), None for none.
 
@@ -33,8 +41,9 @@ def convolve(
     check_geometry(w.shape[2:], stride, padding, groups)
     check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
     check_bias(bias, len(w), w.dtype)
+    check_normal(normal, x)
     ho, wo = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
-    columns = _unfold(x, w.shape[2:], stride, padding)
+    columns = _unfold(_normalised(x, normal), w.shape[2:], stride, padding)
     y = np.matmul(_by_group(w, groups), _by_group(columns, groups)).reshape(len(w), ho, wo, x.shape[3])
     return y if bias is None else y + bias[:, None, None, None]
 
@@ -89,6 +98,7 @@ def weight_gradient(
     padding: int,
     groups: int,
     winner: np.ndarray | None = None,
+    normal: np.ndarray | None = None,
 ) -> np.ndarray:
     """dw (O, C / groups, kh, kw), eq. 2: dy as for input_gradient, x (C, H, W, N).
 
@@ -103,8 +113,9 @@ def weight_gradient(
     check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     check_output(dy, dy.shape[0], size, winner)
+    check_normal(normal, x)
     dy = _unpooled(dy, size, winner)
-    columns = _unfold(x, kernel, stride, padding)
+    columns = _unfold(_normalised(x, normal), kernel, stride, padding)
     dw = np.matmul(_by_group(dy, groups), _by_group(columns, groups).swapaxes(1, 2))
     return dw.reshape(len(dy), x.shape[0] // groups, *kernel)
 
@@ -121,6 +132,13 @@ def _unpooled(dy: np.ndarray, size: tuple[int, int], winner: np.ndarray | None) 
     if winner is None:
         return dy
     return pool_ref.maximum_backward(dy, winner.astype(np.int32), WINDOW, WINDOW, *size)
+
+
+def _normalised(x: np.ndarray, normal: np.ndarray | None) -> np.ndarray:
+    """What `normal` makes of x; x itself without one."""
+    if normal is None or not x.size:
+        return x
+    return norm_ref.normalise(x.reshape(len(x), -1), *normal.T, rectified=True).reshape(x.shape)
 
 
 def _by_group(array: np.ndarray, groups: int) -> np.ndarray:
@@ -183,6 +201,12 @@ def check_bias(bias: np.ndarray | None, outputs: int, dtype: np.dtype) -> None:
     """ValueError unless the bias, if there is one, is a number of this dtype for each output."""
     if bias is not None and (bias.shape != (outputs,) or bias.dtype != dtype):
         raise ValueError(f"bias is {bias.dtype} {bias.shape}: it must be {dtype}, ({outputs},)")
+
+
+def check_normal(normal: np.ndarray | None, x: np.ndarray) -> None:
+    """ValueError unless there is none, or four numbers of x's dtype for each channel."""
+    if normal is not None and (normal.shape != (len(x), 4) or normal.dtype != x.dtype):
+        raise ValueError(f"normal is {normal.dtype} {normal.shape}: it must be {x.dtype}, ({len(x)}, 4)")
 
 
 def check_image(name: str, image: np.ndarray, dtype: np.dtype, batch: int | None = None) -> None:
@@ -258,6 +282,10 @@ def cases(generator: np.random.Generator):
             yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry, b), math.prod(w.shape[1:]) + 1
             yield "input_gradient", (w, dy, h, wd, *geometry), w.size
             yield "weight_gradient", (dy, x, *kernel, *geometry), max(ho * wo * n, 1)
+            # a mean of 0, without which absolute values would not bound the terms
+            normal = (generator.normal(size=(c, 4)) * [0, 1, 1, 1]).astype(dtype)
+            yield "convolve", (w, x, *geometry, b, normal), math.prod(w.shape[1:]) + 4
+            yield "weight_gradient", (dy, x, *kernel, *geometry, None, normal), max(ho * wo * n, 1) + 4
             # whole numbers, whose sums have ties and no rounding
             w, x, b = (np.rint(array) for array in (w, x, b))
             yield "convolve_pooled", (w, x, *geometry, b), 1

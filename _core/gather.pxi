@@ -3,10 +3,11 @@
 def _gather(const int32_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] x, const floating[::1] start, floating[:, :, :, :] y, Plan plan,
             int64_t residues, int64_t blocks, int64_t band, const uint8_t[:, :, :, ::1] x_winner,
-            uint8_t[:, :, :, ::1] y_winner, int64_t height, int64_t width):
+            uint8_t[:, :, :, ::1] y_winner, int64_t height, int64_t width, const floating[:, ::1] normal):
     """Entries are those of `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
     cdef Image source = image_of(x), target = image_of(y)
     pooled_by(&source, x_winner, height, width)
+    normalised_by(&source, normal)
     pooled_by(&target, y_winner, 2 * y.shape[1], 2 * y.shape[2])
     cdef Entries entries
     entries.starts, entries.at = &starts[0], &at[0] if at.shape[0] else NULL

@@ -20,9 +20,11 @@ cdef struct Range:
 def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1] right, int64_t chunk,
               const floating[::1] w, const floating[:, :, :, :] x, const floating[::1] start,
               floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band, int64_t step,
-              const uint8_t[:, :, :, ::1] x_winner, uint8_t[:, :, :, ::1] y_winner, int64_t height, int64_t width):
+              const uint8_t[:, :, :, ::1] x_winner, uint8_t[:, :, :, ::1] y_winner, int64_t height, int64_t width,
+              const floating[:, ::1] normal):
     cdef Image source = image_of(x), target = image_of(y)
     pooled_by(&source, x_winner, height, width)
+    normalised_by(&source, normal)
     pooled_by(&target, y_winner, 2 * y.shape[1], 2 * y.shape[2])
     if y_winner is not None:
         step += step % 2

@@ -79,6 +79,25 @@ cdef inline double sum_of_squares(const floating* x, int64_t n, double mean) noe
         return squares_f64(x, n, mean)
 
 
+def statistics(x):
+    twin.check_rows(x)
+    if x.dtype.kind == "c":
+        return twin.statistics(x)
+    mean, var = np.empty(len(x)), np.empty(len(x))
+    if x.dtype == np.float32:
+        look_at_rows[float](np.ascontiguousarray(x), mean, var)
+    else:
+        look_at_rows[double](np.ascontiguousarray(x), mean, var)
+    return mean, var
+
+
+cdef void look_at_rows(const floating[:, ::1] x, double[::1] mean, double[::1] var):
+    cdef int64_t c, n = x.shape[1]
+    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
+        mean[c] = sum_of(&x[c, 0], n) / n
+        var[c] = sum_of_squares(&x[c, 0], n, mean[c]) / n
+
+
 def normalise(x, mean, inverse, gain, bias, rectified):
     twin.check_rows(x)
     if x.dtype.kind == "c":

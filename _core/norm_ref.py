@@ -30,13 +30,23 @@ def forward(
     ------
     ValueError : x is no matrix of float32 or float64, has no columns, or a vector has another shape.
     """
+    mean, var = statistics(x)
+    with np.errstate(all="ignore"):
+        return normalise(x, mean, 1 / np.sqrt(var + eps), gain, bias, rectified), mean, var
+
+
+def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """mean and var, eq. 1, as of `forward`.
+
+    Raises
+    ------
+    ValueError : as there.
+    """
     check_rows(x)
-    check_columns(x, gain, bias)
     with np.errstate(all="ignore"):
         mean = x.mean(axis=1, dtype=_wide(x))
         centred = x - mean[:, None]
-        var = (centred * centred).mean(axis=1)
-        return normalise(x, mean, 1 / np.sqrt(var + eps), gain, bias, rectified), mean, var
+        return mean, (centred * centred).mean(axis=1)
 
 
 def normalise(
@@ -114,11 +124,13 @@ def _wide(x: np.ndarray) -> type:
 
 def magnitudes(function: str, *arguments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """sum |terms| of each sum of a call, float64; of y and dx what their sums' errors and their own steps come to."""
-    if function == "forward":
-        x, gain, bias, eps, _ = arguments
-        x = np.abs(x).astype(np.float64)
+    if function in ("forward", "statistics"):
+        x = np.abs(arguments[0]).astype(np.float64)
         mean = x.mean(axis=1)
         var = np.square(x + mean[:, None]).mean(axis=1)
+        if function == "statistics":
+            return mean, var
+        _, gain, bias, eps, _ = arguments
         exact = np.asarray(arguments[0], np.float64).var(axis=1) + eps
         # d inverse / inverse = d var / (2 (var + eps))
         spread = (np.abs(gain) / np.sqrt(exact) * (1 + var / exact))[:, None]
@@ -139,6 +151,7 @@ def cases(generator: np.random.Generator):
             x, dy = (generator.normal(size=(c, n)).astype(dtype) for _ in range(2))
             mean, inverse, gain, bias = generator.normal(size=(4, c))
             x += 3
+            yield "statistics", (x,), n + 8
             for rectified in (False, True):
                 # besides the n terms: centring, squaring or multiplying, dividing, scaling, shifting
                 yield "forward", (x, gain.astype(dtype), bias, 1e-5, rectified), n + 8
@@ -148,6 +161,7 @@ def cases(generator: np.random.Generator):
                     yield "backward", arguments, n + 8
     x = generator.normal(size=(2, 3)) + 1j
     vector = x[:, 0].copy()
+    yield "statistics", (x,)
     yield "forward", (x, vector, vector, 1e-5, True)
     yield "normalise", (x, vector, vector, vector, vector, True)
     yield "backward", (x[::-1], x, vector, vector, vector, vector, True, True)

@@ -15,9 +15,11 @@ cdef struct Tiles:
 
 def _outer(const int32_t[:, ::1] at, const int64_t[:, ::1] fields, const floating[:, :, :, :] dy,
            const floating[:, :, :, :] x, floating[:, :, ::1] partial, Plan plan, int64_t rows, int64_t tasks,
-           int64_t groups, const uint8_t[:, :, :, ::1] winner, int64_t height, int64_t width):
+           int64_t groups, const uint8_t[:, :, :, ::1] winner, int64_t height, int64_t width,
+           const floating[:, ::1] normal):
     cdef Image source = image_of(x), target = image_of(dy)
     pooled_by(&target, winner, height, width)
+    normalised_by(&source, normal)
     cdef int64_t job, failed = 0
     cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t turned = rows * target.width * PIXEL * (PIXEL // sizeof(floating))

@@ -3,10 +3,11 @@
 def _sample(const int32_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, const int32_t[::1] used,
             int64_t chunks, const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial,
             floating[::1] dw, Plan plan, int64_t band, int64_t tasks, const uint8_t[:, :, :, ::1] winner,
-            int64_t height, int64_t width):
+            int64_t height, int64_t width, const floating[:, ::1] normal):
     """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
     cdef Image source = image_of(x), target = image_of(dy)
     pooled_by(&target, winner, height, width)
+    normalised_by(&source, normal)
     cdef Entries entries
     entries.starts, entries.at, entries.values, entries.start = &starts[0], &at[0], NULL, NULL
     entries.used, source.channels = &used[0], used.shape[0]

@@ -16,7 +16,9 @@
 
 import numpy as np
 
-from minisparse._core.conv_ref import check_bias, check_fit, check_image, check_output, check_size, check_windows
+from minisparse._core.conv_ref import (
+    check_bias, check_fit, check_image, check_normal, check_output, check_size, check_windows,
+)
 from minisparse._core.pattern import LIMIT
 from minisparse._core.spconv_ref import check_mask
 from minisparse._core.spmm_ref import check_pattern, check_values
@@ -27,16 +29,18 @@ include "gather.pxi"
 include "sample.pxi"
 
 
-def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias=None):
+def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias=None, normal=None):
     kernel = kernel_height, kernel_width
     check_values(values, pattern)
     check_image("x", x, values.dtype)
     check_bias(bias, pattern.shape[0], values.dtype)
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
+    check_normal(normal, x)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     y = empty_array((pattern.shape[0], *size, x.shape[3]), x.dtype)
     entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
-    gather(entries, values, x, bias, y, forward_plan(kernel, stride, padding, size), 1)
+    gather(entries, values, x, bias, y, forward_plan(kernel, stride, padding, size), 1, None, None, (0, 0),
+           normal)
     return y
 
 
@@ -103,7 +107,7 @@ def _transposed(pattern, shape, kernel, stride, padding, groups):
     return arrange(r * stride + q, c, row, down, at, stride**2, channels, used, plan, (width - 1) // stride + 1)
 
 
-def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None):
+def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None):
     kernel = kernel_height, kernel_width
     check_pattern(pattern)
     check_image("dy", dy, dy.dtype)
@@ -111,6 +115,7 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     check_output(dy, pattern.shape[0], size, winner)
+    check_normal(normal, x)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(len(pattern.indices), dy.dtype)
     if dw.size and dy.size:
@@ -119,14 +124,15 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
         band, tasks, parts = parts_of(size, dy, x, len(at), plan, BAND if chunks > 1 else 4 * BAND)
         x, (dy, winner) = with_contiguous_batch(x), as_packed(dy, winner)
         _sample(starts, at, order, used, chunks, dy, x, empty_array((parts, len(at)), dy.dtype), dw, plan, band, tasks,
-                winner, *size)
+                winner, *size, as_rows(normal))
     return dw
 
 
-cdef gather(entries, values, x, bias, y, Plan plan, residues, x_winner=None, y_winner=None, size=(0, 0)):
+cdef gather(entries, values, x, bias, y, Plan plan, residues, x_winner=None, y_winner=None, size=(0, 0),
+            normal=None):
     """y[o, a, b] = bias[o] + sum of values[k] x[at[k] from (a, b)] over the entries k of row o.
 
-    With winners x or y is pooled, x from this size.
+    With winners x or y is pooled, x from this size; with `normal` x is normalised.
     """
     if not y.size:
         return
@@ -135,7 +141,7 @@ cdef gather(entries, values, x, bias, y, Plan plan, residues, x_winner=None, y_w
     blocks, band = bands_of(rows, y.shape[3] * y.itemsize)
     x, x_winner = as_packed(x, x_winner)
     _gather(starts, at, taken(values, order), used, chunks, x, starts_of(bias, len(y), y.dtype), y, plan, residues,
-            blocks, band, x_winner, y_winner, *size)
+            blocks, band, x_winner, y_winner, *size, as_rows(normal))
 
 
 cdef parts_of(size, dy, x, entries, Plan plan, least=1):

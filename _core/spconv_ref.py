@@ -20,6 +20,7 @@ from minisparse._core import spmm_ref
 from minisparse._core.conv_ref import (
     GEOMETRIES,
     _fold,
+    _normalised,
     _pooled,
     _unfold,
     _unpooled,
@@ -28,6 +29,7 @@ from minisparse._core.conv_ref import (
     check_fit,
     check_geometry,
     check_image,
+    check_normal,
     check_output,
     check_size,
 )
@@ -45,6 +47,7 @@ def convolve(
     padding: int,
     groups: int,
     bias: np.ndarray | None = None,
+    normal: np.ndarray | None = None,
 ) -> np.ndarray:
     """y (O, Ho, Wo, N) of x (C, H, W, N); bias is b (O,), None for none.
 
@@ -61,8 +64,9 @@ def convolve(
     check_image("x", x, values.dtype)
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     check_bias(bias, pattern.shape[0], values.dtype)
+    check_normal(normal, x)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
-    columns = _unfold(x, kernel, stride, padding)
+    columns = _unfold(_normalised(x, normal), kernel, stride, padding)
     y = spmm_ref.matmul(_grouped(pattern, len(columns), groups), values, columns)
     y = y.reshape(pattern.shape[0], *size, x.shape[3])
     return y if bias is None else y + bias[:, None, None, None]
@@ -132,6 +136,7 @@ def weight_gradient(
     padding: int,
     groups: int,
     winner: np.ndarray | None = None,
+    normal: np.ndarray | None = None,
 ) -> np.ndarray:
     """dw (K,), the gradient on the mask: dy as for input_gradient, x (C, H, W, N).
 
@@ -146,8 +151,9 @@ def weight_gradient(
     check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     size = check_fit(kernel, stride, padding, x.shape[1:3])
     check_output(dy, pattern.shape[0], size, winner)
+    check_normal(normal, x)
     dy = _unpooled(dy, size, winner)
-    columns = _unfold(x, kernel, stride, padding)
+    columns = _unfold(_normalised(x, normal), kernel, stride, padding)
     flat = dy.reshape(len(dy), columns.shape[1])
     return spmm_ref.sampled(_grouped(pattern, len(columns), groups), flat, columns)
 
@@ -187,6 +193,10 @@ def cases(generator: np.random.Generator):
             yield "convolve", (pattern, values, x, *kernel, *geometry, b), mask.shape[1] + 1
             yield "input_gradient", (pattern, values, dy, c, h, w, *kernel, *geometry), mask.size
             yield "weight_gradient", (pattern, dy, x, *kernel, *geometry), max(ho * wo * n, 1)
+            # a mean of 0, without which absolute values would not bound the terms
+            normal = (generator.normal(size=(c, 4)) * [0, 1, 1, 1]).astype(dtype)
+            yield "convolve", (pattern, values, x, *kernel, *geometry, b, normal), mask.shape[1] + 4
+            yield "weight_gradient", (pattern, dy, x, *kernel, *geometry, None, normal), max(ho * wo * n, 1) + 4
             # whole numbers, whose sums have ties and no rounding
             values, x, b = (np.rint(array) for array in (values, x, b))
             yield "convolve_pooled", (pattern, values, x, *kernel, *geometry, b), 1

@@ -95,6 +95,28 @@ typedef unsigned char vu8x8 __attribute__((vector_size(8), aligned(1), may_alias
 LARGEST(largest32, vf32, vi32, vu8x16)
 LARGEST(largest64, vf64, vi64, vu8x8)
 
+/* max(gain ((x - mean) inverse) + bias, 0) in place, p = (mean, inverse, gain, bias); NaN stays. Rounded after each
+ * operation, as norm.pyx does. */
+#ifdef __clang__
+#define NORMALISE_ROUNDED _Pragma("STDC FP_CONTRACT OFF")
+#define NORMALISE_ATTRIBUTES
+#else
+#define NORMALISE_ROUNDED
+#define NORMALISE_ATTRIBUTES __attribute__((noinline, optimize("O3", "fp-contract=off")))
+#endif
+#define NORMALISE(name, number)                                                                    \
+    NORMALISE_ATTRIBUTES static void name(number *x, long long n, const number *p)                 \
+    {                                                                                              \
+        NORMALISE_ROUNDED                                                                          \
+        const number mean = p[0], inverse = p[1], gain = p[2], bias = p[3];                        \
+        for (long long i = 0; i < n; i++) {                                                        \
+            const number y = gain * ((x[i] - mean) * inverse) + bias;                              \
+            x[i] = y <= 0 ? 0 : y;                                                                 \
+        }                                                                                          \
+    }
+NORMALISE(normalise32, float)
+NORMALISE(normalise64, double)
+
 /* Asks for a cache line that is soon read. */
 static inline void prefetch(const void *p) { __builtin_prefetch(p); }
 

@@ -127,6 +127,10 @@ class Layer:
 class Fused:
     """Neighbouring layers in fewer passes over memory: what they give one after the other, to the bit."""
 
+    def fused(self, following: Layer) -> Fused | None:
+        """As that of a layer."""
+        return None
+
     def forward(self, x: np.ndarray, training: bool = False) -> tuple[np.ndarray, Any]:
         raise TypeError(f"{type(self).__name__} defines no forward")
 

@@ -7,6 +7,7 @@ import numpy as np
 from minisparse._core import norm
 from minisparse.layers.activations import ReLU
 from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
+from minisparse.layers.conv import Conv2d
 from minisparse.params import Init, Parameter
 
 
@@ -80,6 +81,14 @@ class BatchNorm(Layer):
         self.params["bias"].store.add_gradient(dbias)
         return dx.reshape(dy.shape)
 
+    def statistics(self, rows, training):
+        """mean and inverse (C,) of eq. 1; in training the buffers follow."""
+        if not training:
+            return self.buffers["mean"], 1 / np.sqrt(self.buffers["var"] + self.eps)
+        mean, var = norm.statistics(rows)
+        self._follow(mean.real, var.real, rows.shape[1])
+        return mean, 1 / np.sqrt(var + self.eps)
+
     def fused(self, following):
         return RectifiedNorm(self) if type(following) is ReLU else None
 
@@ -104,3 +113,26 @@ class RectifiedNorm(Fused):
 
     def backward(self, dy, cache):
         return self.norm.backward(dy, cache, rectified=True)
+
+    def fused(self, following):
+        return NormalisedConv(self.norm, following) if type(following) is Conv2d else None
+
+
+class NormalisedConv(Fused):
+    """A BatchNorm, its ReLU and the Conv2d behind: x is normalised while the convolution reads it, never before."""
+
+    def __init__(self, norm: BatchNorm, conv: Conv2d):
+        self.norm = norm
+        self.conv = conv
+
+    def forward(self, x, training=False):
+        rows = x.reshape(len(x), -1)  # (C, n)
+        mean, inverse = self.norm.statistics(rows, training)
+        vectors = mean, inverse, self.norm.params["gain"].value(), self.norm.params["bias"].value()
+        normal = np.stack(vectors, axis=1).astype(x.dtype)  # (C, 4)
+        y, _ = self.conv.forward(x, training, normal)
+        return y, (x, normal, (rows, mean, inverse, training))
+
+    def backward(self, dy, cache):
+        x, normal, norm_cache = cache
+        return self.norm.backward(self.conv.backward(dy, x, normal), norm_cache, rectified=True)

@@ -52,20 +52,20 @@ class Conv2d(Layer):
         if self.bias:
             self.params["bias"] = Parameter((self.outputs,), Init("constant", 0.0), role="bias")
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, normal=None):
         b = self.params["bias"].value() if self.bias else None
-        return self.params["weight"].store.convolve(x, self.geometry, b), x
+        return self.params["weight"].store.convolve(x, self.geometry, b, normal), x
 
-    def backward(self, dy, cache):
-        self.accumulate(dy, cache)
+    def backward(self, dy, cache, normal=None):
+        self.accumulate(dy, cache, normal)
         x = cache
         # dx = the transposed convolution of dy
         return self.params["weight"].store.rconvolve(dy, self.geometry, x.shape)
 
-    def accumulate(self, dy, cache):
+    def accumulate(self, dy, cache, normal=None):
         x = cache
         # dW = dy * x,  db = sum over pixels and batch
-        self.params["weight"].store.accumulate_convolution(dy, x, self.geometry)
+        self.params["weight"].store.accumulate_convolution(dy, x, self.geometry, normal=normal)
         if self.bias:
             self.params["bias"].store.add_gradient(bias.sums(dy.reshape(len(dy), -1)))
 

@@ -53,13 +53,15 @@ class Sequential(Layer):
     @cached_property
     def _passes(self) -> list:
         """The layers in their order, neighbours fused where they can be."""
-        passes, rest = [], list(self.layers.values())
-        while rest:
-            layer = rest.pop(0)
+        passes = []
+        for layer in self.layers.values():
             # a class that inherits `fused` may compute something else
-            fused = layer.fused(rest[0]) if rest and "fused" in vars(type(layer)) else None
-            passes.append(layer if fused is None else fused)
-            del rest[: fused is not None]
+            before = passes[-1] if passes and "fused" in vars(type(passes[-1])) else None
+            fused = None if before is None else before.fused(layer)
+            if fused is None:
+                passes.append(layer)
+            else:
+                passes[-1] = fused
         return passes
 
     @cached_property

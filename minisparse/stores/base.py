@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from minisparse._core import bias
-from minisparse.stores.convolution import Geometry, Pooling
+from minisparse.stores.convolution import Geometry, Pooling, normalised
 
 
 class Store(ABC):
@@ -78,8 +78,12 @@ class Store(ABC):
     def memory(self) -> dict[str, int]:
         """Bytes held: values, index (places of the stored entries), grad."""
 
-    def convolve(self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None) -> np.ndarray:
-        """y = W * x + b: x (C, H, W, N), b (O,) -> (O, Ho, Wo, N)."""
+    def convolve(
+        self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None, normal: np.ndarray | None = None
+    ) -> np.ndarray:
+        """y = W * x + b: x (C, H, W, N), b (O,) -> (O, Ho, Wo, N); x normalised first where `normal` (C, 4) says so."""
+        if normal is not None:
+            return self.convolve(normalised(x, normal), geometry, b)
         y = self.matmul(geometry.unfold(x), geometry.groups)
         if b is not None:
             bias.add(y, b.astype(y.dtype, copy=False))
@@ -100,9 +104,16 @@ class Store(ABC):
         return geometry.fold(self.rmatmul(dy.reshape(len(dy), -1), geometry.groups), shape)
 
     def accumulate_convolution(
-        self, dy: np.ndarray, x: np.ndarray, geometry: Geometry, pooling: Pooling | None = None
+        self,
+        dy: np.ndarray,
+        x: np.ndarray,
+        geometry: Geometry,
+        pooling: Pooling | None = None,
+        normal: np.ndarray | None = None,
     ) -> None:
-        """grad += the gradient of convolve at the stored entries, dy as for rconvolve."""
+        """grad += the gradient of convolve at the stored entries, dy as for rconvolve, x as for convolve."""
+        if normal is not None:
+            return self.accumulate_convolution(dy, normalised(x, normal), geometry, pooling)
         if pooling is not None:
             return self.accumulate_convolution(pooling.spread(dy, geometry.output_size(*x.shape[1:3])), x, geometry)
         self.accumulate(dy.reshape(len(dy), -1), geometry.unfold(x), geometry.groups)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisparse._core import pool
+from minisparse._core import norm, pool
 
 
 @dataclass(frozen=True)
@@ -98,3 +98,9 @@ class Pooling(NamedTuple):
     def spread(self, dy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """dy of the largest pixels as that of all, (O, *size, N), which is zero for the others."""
         return pool.maximum_backward(dy, self.winner.astype(np.int32), 2, 2, *size)
+
+
+def normalised(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """max(gain (x - mean) inverse + bias, 0) of x (C, H, W, N), `normal` (C, 4) these four of each channel."""
+    mean, inverse, gain, bias = normal.T
+    return norm.normalise(x.reshape(len(x), -1), mean, inverse, gain, bias, True).reshape(x.shape)

@@ -4,7 +4,7 @@ import numpy as np
 
 from minisparse._core import conv, dense
 from minisparse.stores.base import Store
-from minisparse.stores.convolution import Geometry, Pooling
+from minisparse.stores.convolution import Pooling
 
 
 class DenseStore(Store):
@@ -51,10 +51,10 @@ class DenseStore(Store):
         else:
             self._add_own(np.matmul(_split(dy, groups), _split(x, groups).swapaxes(1, 2)))
 
-    def convolve(self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None) -> np.ndarray:
+    def convolve(self, x, geometry, b=None, normal=None):
         if not geometry.fits_kernels(self.values, x):
-            return super().convolve(x, geometry, b)
-        return conv.convolve(self.values, x, geometry.stride, geometry.padding, geometry.groups, b)
+            return super().convolve(x, geometry, b, normal)
+        return conv.convolve(self.values, x, geometry.stride, geometry.padding, geometry.groups, b, normal)
 
     def convolve_pooled(self, x, geometry, b=None):
         if not geometry.fits_kernels(self.values, x):
@@ -69,11 +69,11 @@ class DenseStore(Store):
         setting = *shape[1:3], geometry.stride, geometry.padding, geometry.groups
         return conv.input_gradient(self.values, dy, *setting, *(pooling or ()))
 
-    def accumulate_convolution(self, dy, x, geometry, pooling=None):
+    def accumulate_convolution(self, dy, x, geometry, pooling=None, normal=None):
         if not geometry.fits_kernels(self.values, dy, x):
-            return super().accumulate_convolution(dy, x, geometry, pooling)
+            return super().accumulate_convolution(dy, x, geometry, pooling, normal)
         setting = *geometry.kernel, geometry.stride, geometry.padding, geometry.groups
-        self._add_own(conv.weight_gradient(dy, x, *setting, *(pooling or ())))
+        self._add_own(conv.weight_gradient(dy, x, *setting, *(pooling or (None,)), normal))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
         self._add_own(gradient.copy())

@@ -48,9 +48,9 @@ class RegeneratedStore(SparseStore):
             x = np.asfortranarray(x)  # x^T contiguous, once for all tiles
         self._add(lambda rows, group: regen.gradient(dy[rows], part(x, group, groups)), groups)
 
-    def accumulate_convolution(self, dy, x, geometry, pooling=None):
-        if pooling is not None or not geometry.fits_kernels(self.values, dy, x):
-            return Store.accumulate_convolution(self, dy, x, geometry, pooling)
+    def accumulate_convolution(self, dy, x, geometry, pooling=None, normal=None):
+        if pooling is not None or normal is not None or not geometry.fits_kernels(self.values, dy, x):
+            return Store.accumulate_convolution(self, dy, x, geometry, pooling, normal)
         if not AS_DENSE:
             super().accumulate_convolution(dy, x, geometry)
         groups, setting = geometry.groups, (*geometry.kernel, geometry.stride, geometry.padding, 1)

@@ -109,11 +109,11 @@ class SparseStore(Store):
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
         self._add_own(spmm.sampled(self._grouped(groups), dy, x))
 
-    def convolve(self, x: np.ndarray, geometry: Geometry, b: np.ndarray | None = None) -> np.ndarray:
-        if not geometry.fits_kernels(self.values, x):
-            return super().convolve(x, geometry, b)
+    def convolve(self, x, geometry, b=None, normal=None):
+        if not geometry.fits_kernels(self.values, x) or (normal is not None and not self._rest_is_nothing):
+            return super().convolve(x, geometry, b, normal)
         if self._rest_is_nothing:
-            return spconv.convolve(self.pattern, self.values, x, *_settings(geometry), b)
+            return spconv.convolve(self.pattern, self.values, x, *_settings(geometry), b, normal)
         y = np.empty((self.rows, *geometry.output_size(*x.shape[1:3]), x.shape[3]), x.dtype)
         for rows, group in self._tiles(geometry.groups):
             own = None if b is None else b[rows]
@@ -138,10 +138,10 @@ class SparseStore(Store):
             to += self._tile(rows).rconvolve(dy[rows], replace(geometry, groups=1), to.shape)
         return dx
 
-    def accumulate_convolution(self, dy, x, geometry, pooling=None):
+    def accumulate_convolution(self, dy, x, geometry, pooling=None, normal=None):
         if not geometry.fits_kernels(self.values, dy, x):
-            return super().accumulate_convolution(dy, x, geometry, pooling)
-        setting = *_settings(geometry), *(pooling or ())
+            return super().accumulate_convolution(dy, x, geometry, pooling, normal)
+        setting = *_settings(geometry), *(pooling or (None,)), normal
         self._add_own(spconv.weight_gradient(self.pattern, dy, x, *setting))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
