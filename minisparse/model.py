@@ -45,7 +45,9 @@ class Model:
                     layer.buffers[name] = array.astype(self.dtype)
 
     def refresh(self) -> None:
-        """Look for the parameters again, after layers were put into the net."""
+        """Look at the layers again, after some were put into the net."""
+        for _, layer in self.net.named_layers():
+            layer.refresh()
         self._parameters = dict(self.net.named_parameters())
 
     @property

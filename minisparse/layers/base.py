@@ -59,6 +59,9 @@ class Layer:
         """What does the work of this layer and then of `following`, sooner; None for nothing."""
         return None
 
+    def refresh(self) -> None:
+        """Forget what was worked out of the layers inside, since one of them may have changed."""
+
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one sample of y, given that of x; ValueError if the layer cannot take it."""
         return shape

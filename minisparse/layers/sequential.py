@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,9 +53,9 @@ class Sequential(Layer):
 
     @cached_property
     def _passes(self) -> list:
-        """The layers in their order, neighbours fused where they can be."""
+        """The layers in their order, those of inner sequences among them, neighbours fused where they can be."""
         passes = []
-        for layer in self.layers.values():
+        for layer in self._flat():
             # a class that inherits `fused` may compute something else
             before = passes[-1] if passes and "fused" in vars(type(passes[-1])) else None
             fused = None if before is None else before.fused(layer)
@@ -63,6 +64,14 @@ class Sequential(Layer):
             else:
                 passes[-1] = fused
         return passes
+
+    def _flat(self) -> Iterator[Layer]:
+        """The layers in their order, those of sequences among them one by one."""
+        for layer in self.layers.values():
+            if type(layer) is Sequential:
+                yield from layer._flat()
+            else:
+                yield layer
 
     @cached_property
     def _first_trained(self) -> int:
@@ -73,6 +82,9 @@ class Sequential(Layer):
     def replace(self, layers: dict[str, Layer]) -> None:
         """Consist of these layers from now on; a model that holds this one must `refresh`."""
         self.layers = layers
+        self.refresh()
+
+    def refresh(self):
         for name in ("_passes", "_first_trained"):
             vars(self).pop(name, None)
 
