@@ -6,18 +6,20 @@
 * threads take whole channels, so that results do not depend on their number
 * sums go to four vectors of float64, each over every fourth vector of terms (sums.h)
 * no contraction to fused multiply-add: what is no sum is promised to the bit
+* pooled, a channel is normalised, or its gradient spread out, in memory that stays near the processor
 * complex arrays take the twin
 """
 
 from cython cimport floating
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memset
 
 import numpy as np
 
 from minisparse._core import norm_ref as twin
-from minisparse._core.allocator import empty_like
+from minisparse._core.allocator import empty_array, empty_like
 from minisparse._core.relu_ref import check_gradient
 
 include "team.pxi"
@@ -34,6 +36,9 @@ cdef extern from "stream.h" nogil:
     enum: STREAMED
     void put(void *to, const void *block, int64_t nbytes, bint streamed)
     void fence()
+
+cdef extern from "<omp.h>" nogil:
+    int omp_get_max_threads()
 
 cdef enum:
     SMALL = 16384       # numbers that are not worth a second thread
@@ -204,3 +209,113 @@ cdef void pull_back(const floating* dy, const floating* x, int64_t n, floating m
     else:
         for i in range(n):
             dx[i] = scale * (dy[i] - (level + (x[i] - mean) * inverse * slope))
+
+
+def forward_pooled(x, gain, bias, eps):
+    twin.check_images(x)
+    if x.dtype.kind == "c":
+        return twin.forward_pooled(x, gain, bias, eps)
+    vectors, (channels, height, width, images) = _vectors(x, gain, bias), x.shape
+    y = empty_array((channels, height // 2, width // 2, images), x.dtype)
+    winner, mean, var = empty_array(y.shape, np.dtype(np.uint8)), np.empty(channels), np.empty(channels)
+    if x.dtype == np.float32:
+        forward_images[float](np.ascontiguousarray(x), vectors, eps, _room(x), y, winner, mean, var)
+    else:
+        forward_images[double](np.ascontiguousarray(x), vectors, eps, _room(x), y, winner, mean, var)
+    return y, winner, mean, var
+
+
+def _room(x):
+    """A channel of x for each thread."""
+    return empty_array((omp_get_max_threads(), x[:1].size), x.dtype)
+
+
+cdef void forward_images(const floating[:, :, :, ::1] x, const floating[:, ::1] vectors, double eps,
+                         floating[:, ::1] room, floating[:, :, :, ::1] y, uint8_t[:, :, :, ::1] winner,
+                         double[::1] mean, double[::1] var):
+    cdef int64_t c, n = x.shape[1] * x.shape[2] * x.shape[3]
+    # x has images of at least 2 x 2, room a row of n numbers a thread: check_images; so in `backward_images`
+    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
+        mean[c] = sum_of(&x[c, 0, 0, 0], n) / n
+        var[c] = sum_of_squares(&x[c, 0, 0, 0], n, mean[c]) / n
+        normalise_row(&x[c, 0, 0, 0], n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
+                      vectors[1, c], True, &room[threadid(), 0])
+        pool(&room[threadid(), 0], x.shape[1], x.shape[2], x.shape[3], &y[c, 0, 0, 0], &winner[c, 0, 0, 0])
+
+
+cdef void pool(const floating* x, int64_t height, int64_t width, int64_t images, floating* y,
+               uint8_t* winner) noexcept nogil:
+    """The largest of each window of a channel, and its place."""
+    cdef int64_t i, j
+    cdef const floating* corner
+    for i in range(height // 2):
+        for j in range(width // 2):
+            corner = x + (2 * i * width + 2 * j) * images
+            largest_of(corner, corner + images, corner + width * images, corner + (width + 1) * images, images, y,
+                       winner)
+            y += images
+            winner += images
+
+
+cdef void largest_of(const floating* a, const floating* b, const floating* c, const floating* d, int64_t n,
+                     floating* y, uint8_t* winner) noexcept nogil:
+    """The first of equal ones, the last NaN."""
+    cdef floating most
+    cdef uint8_t place
+    cdef bint better
+    cdef int64_t k
+    for k in range(n):
+        most, place = a[k], 0
+        better = (b[k] > most) | (b[k] != b[k])
+        most, place = b[k] if better else most, 1 if better else place
+        better = (c[k] > most) | (c[k] != c[k])
+        most, place = c[k] if better else most, 2 if better else place
+        better = (d[k] > most) | (d[k] != d[k])
+        y[k], winner[k] = d[k] if better else most, 3 if better else place
+
+
+def backward_pooled(dy, winner, x, mean, inverse, gain, bias, batch):
+    twin.check_images(x)
+    twin.check_winner(dy, winner, x)
+    if x.dtype.kind == "c":
+        return twin.backward_pooled(dy, winner, x, mean, inverse, gain, bias, batch)
+    vectors, dx = _vectors(x, mean, inverse, gain, bias), empty_like(x)
+    dgain, dbias = np.empty(len(x)), np.empty(len(x))
+    dy, winner, x = np.ascontiguousarray(dy), np.ascontiguousarray(winner), np.ascontiguousarray(x)
+    if x.dtype == np.float32:
+        backward_images[float](dy, winner, x, vectors, batch, _room(x), dx, dgain, dbias)
+    else:
+        backward_images[double](dy, winner, x, vectors, batch, _room(x), dx, dgain, dbias)
+    return dx, dgain, dbias
+
+
+cdef void backward_images(const floating[:, :, :, ::1] dy, const uint8_t[:, :, :, ::1] winner,
+                          const floating[:, :, :, ::1] x, const floating[:, ::1] vectors, bint batch,
+                          floating[:, ::1] room, floating[:, :, :, ::1] dx, double[::1] dgain, double[::1] dbias):
+    cdef int64_t c, n = x.shape[1] * x.shape[2] * x.shape[3]
+    cdef bint streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
+    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
+        spread(&dy[c, 0, 0, 0], &winner[c, 0, 0, 0], x.shape[1], x.shape[2], x.shape[3], &room[threadid(), 0])
+        backward_row(&room[threadid(), 0], &x[c, 0, 0, 0], n, vectors[0, c], vectors[1, c], vectors[2, c],
+                     vectors[3, c], batch, True, streamed, &dx[c, 0, 0, 0], &dgain[c], &dbias[c])
+
+
+cdef void spread(const floating* dy, const uint8_t* winner, int64_t height, int64_t width, int64_t images,
+                 floating* dx) noexcept nogil:
+    """The gradient of all pixels of a channel: of each window that of the winner, and zeros."""
+    cdef int64_t i, j, across = width // 2
+    for i in range(height):
+        for j in range(width):
+            if i < height // 2 * 2 and j < 2 * across:
+                keep(dy + (i // 2 * across + j // 2) * images, winner + (i // 2 * across + j // 2) * images, images,
+                     <uint8_t>(i % 2 * 2 + j % 2), dx)
+            else:
+                memset(dx, 0, images * sizeof(floating))
+            dx += images
+
+
+cdef void keep(const floating* dy, const uint8_t* winner, int64_t n, uint8_t place, floating* dx) noexcept nogil:
+    cdef floating zero = 0
+    cdef int64_t k
+    for k in range(n):
+        dx[k] = zero + (dy[k] if winner[k] == place else zero)

@@ -9,13 +9,17 @@
 mean, var, inverse, gain, bias, dgain and dbias are vectors (C,). Sums and inverse are taken in float64, all else in
 the dtype of x, in the order that is written. xhat is computed anew in each pass: reading it would take as long as
 reading x.
-Where `rectified`, dy counts in eqs. 4 and 5 where eq. 3 is > 0 before the rectifier, and is 0 elsewhere.
+`forward_pooled` keeps the largest y of each window of 2 x 2 pixels, rectified, and `backward_pooled` begins there
+(pool_ref.py). Where `rectified`, dy counts in eqs. 4 and 5 where eq. 3 is > 0 before the rectifier, and is 0 elsewhere.
 
 Source: Ioffe and Szegedy (2015), arXiv 1502.03167, algorithm 1.
 """
 
+import math
+
 import numpy as np
 
+from minisparse._core import pool_ref
 from minisparse._core.relu_ref import check_float, check_gradient
 
 
@@ -102,6 +106,62 @@ def backward(
         return scale * inverse * (dy - (level + xhat * slope)), dgain, dbias
 
 
+def forward_pooled(
+    x: np.ndarray, gain: np.ndarray, bias: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The largest y of each window, its place 2 u + v, mean and var: x (C, H, W, N) -> two (C, H // 2, W // 2, N),
+    of the dtype of x and uint8, two (C,) float64.
+
+    Raises
+    ------
+    ValueError : as for `forward`, or no window fits.
+    """
+    check_images(x)
+    y, mean, var = forward(x.reshape(len(x), math.prod(x.shape[1:])), gain, bias, eps, True)
+    largest, winner = pool_ref.maximum(y.reshape(x.shape), 2, 2)
+    return largest, winner.astype(np.uint8), mean, var
+
+
+def backward_pooled(
+    dy: np.ndarray,
+    winner: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    inverse: np.ndarray,
+    gain: np.ndarray,
+    bias: np.ndarray,
+    batch: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dx (C, H, W, N), dgain and dbias of dy (C, H // 2, W // 2, N), as for `backward`.
+
+    Raises
+    ------
+    ValueError : as there, or winners that do not fit dy.
+    """
+    check_images(x)
+    check_winner(dy, winner, x)
+    dy = pool_ref.maximum_backward(dy, winner.astype(np.int32), 2, 2, *x.shape[1:3])
+    rows = len(x), math.prod(x.shape[1:])
+    dx, dgain, dbias = backward(dy.reshape(rows), x.reshape(rows), mean, inverse, gain, bias, batch, True)
+    return dx.reshape(x.shape), dgain, dbias
+
+
+def check_images(x: np.ndarray) -> None:
+    """ValueError unless x is (C, H, W, N) with windows of 2 x 2."""
+    check_float(x)
+    if x.ndim != 4 or min(x.shape[1:3]) < 2 or not x.shape[3]:
+        raise ValueError(f"x {x.shape} must be images (C, H, W, N) of at least 2 x 2, N >= 1")
+
+
+def check_winner(dy: np.ndarray, winner: np.ndarray, x: np.ndarray) -> None:
+    """ValueError unless dy has a number, and winner a place, for each window of x."""
+    shape = len(x), x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
+    if dy.shape != shape or dy.dtype != x.dtype:
+        raise ValueError(f"dy is {dy.dtype} {dy.shape}, expected {x.dtype} {shape}")
+    if winner.shape != shape or winner.dtype != np.uint8:
+        raise ValueError(f"winner is {winner.dtype} {winner.shape}, expected uint8 {shape}")
+
+
 def check_rows(x: np.ndarray) -> None:
     """ValueError unless x is a matrix with columns."""
     check_float(x)
@@ -135,6 +195,16 @@ def magnitudes(function: str, *arguments) -> tuple[np.ndarray, np.ndarray, np.nd
         # d inverse / inverse = d var / (2 (var + eps))
         spread = (np.abs(gain) / np.sqrt(exact) * (1 + var / exact))[:, None]
         return spread * (x + mean[:, None]) + np.abs(bias)[:, None], mean, var
+    if function == "forward_pooled":
+        x, *vectors = arguments
+        y, mean, var = magnitudes("forward", x.reshape(len(x), math.prod(x.shape[1:])), *vectors, True)
+        return pool_ref.maximum(y.reshape(x.shape), 2, 2)[0], None, mean, var
+    if function == "backward_pooled":
+        dy, winner, x, *vectors = arguments
+        dy = pool_ref.maximum_backward(dy, winner.astype(np.int32), 2, 2, *x.shape[1:3])
+        rows = len(x), math.prod(x.shape[1:])
+        dx, dgain, dbias = magnitudes("backward", dy.reshape(rows), x.reshape(rows), *vectors, True)
+        return dx.reshape(x.shape), dgain, dbias
     dy, x, mean, inverse, gain, _, batch, _ = arguments
     mean, inverse, gain = (v.astype(np.float64) for v in check_columns(x, mean, inverse, gain))
     dy, xhat = np.abs(dy).astype(np.float64), (np.abs(x) + np.abs(mean)) * np.abs(inverse)
@@ -159,6 +229,14 @@ def cases(generator: np.random.Generator):
                 for batch in (False, True):
                     arguments = dy, x, mean + 3, inverse, gain.astype(dtype), bias, batch, rectified
                     yield "backward", arguments, n + 8
+        for shape in ((2, 4, 6, 3), (3, 5, 7, 40), (1, 2, 2, 1), (0, 2, 2, 1), (2, 1, 4, 3), (20, 16, 16, 33)):
+            x, (mean, inverse, gain, bias) = 3 + generator.normal(size=shape), generator.normal(size=(4, shape[0]))
+            dy = generator.normal(size=(shape[0], shape[1] // 2, shape[2] // 2, shape[3])).astype(dtype)
+            winner, n = generator.integers(5, size=dy.shape).astype(np.uint8), math.prod(shape[1:])
+            yield "forward_pooled", (x.astype(dtype), gain, bias, 1e-5), n + 8
+            for batch in (False, True):
+                arguments = dy, winner, x.astype(dtype), mean + 3, inverse, gain.astype(dtype), bias, batch
+                yield "backward_pooled", arguments, n + 8
     x = generator.normal(size=(2, 3)) + 1j
     vector = x[:, 0].copy()
     yield "statistics", (x,)

@@ -8,7 +8,9 @@ from minisparse._core import norm
 from minisparse.layers.activations import ReLU
 from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
 from minisparse.layers.conv import Conv2d
+from minisparse.layers.pooling import is_halving
 from minisparse.params import Init, Parameter
+from minisparse.stores.convolution import Pooling
 
 
 @dataclass(eq=False)
@@ -58,14 +60,15 @@ class BatchNorm(Layer):
         if training:
             # eq. 1 and 2
             y, mean, var = norm.forward(rows, gain, bias, self.eps, rectified)
-            self._follow(mean.real, var.real, rows.shape[1])
+            self.follow(mean.real, var.real, rows.shape[1])
             inverse = 1 / np.sqrt(var + self.eps)  # (C,)
         else:
             mean, inverse = self.buffers["mean"], 1 / np.sqrt(self.buffers["var"] + self.eps)
             y = norm.normalise(rows, mean, inverse, gain, bias, rectified)
         return y.reshape(x.shape), (rows, mean, inverse, training)
 
-    def _follow(self, mean, var, count) -> None:
+    def follow(self, mean, var, count) -> None:
+        """Eq. 3, of a batch with so many values a channel."""
         if count < 2:
             raise ValueError("BatchNorm cannot train on one value a channel: use a batch of at least 2 samples")
         for name, batch in (("mean", mean), ("var", var * (count / (count - 1)))):
@@ -86,7 +89,7 @@ class BatchNorm(Layer):
         if not training:
             return self.buffers["mean"], 1 / np.sqrt(self.buffers["var"] + self.eps)
         mean, var = norm.statistics(rows)
-        self._follow(mean.real, var.real, rows.shape[1])
+        self.follow(mean.real, var.real, rows.shape[1])
         return mean, 1 / np.sqrt(var + self.eps)
 
     def fused(self, following):
@@ -115,7 +118,35 @@ class RectifiedNorm(Fused):
         return self.norm.backward(dy, cache, rectified=True)
 
     def fused(self, following):
-        return NormalisedConv(self.norm, following) if type(following) is Conv2d else None
+        if type(following) is Conv2d:
+            return NormalisedConv(self.norm, following)
+        return PooledNorm(self.norm) if is_halving(following) else None
+
+
+class PooledNorm(Fused):
+    """A BatchNorm, its ReLU and a MaxPool2d(2): only what is pooled is written."""
+
+    def __init__(self, norm: BatchNorm):
+        self.norm = norm
+
+    def forward(self, x, training=False):
+        layer = self.norm
+        if not training:
+            y, (_, *statistics) = layer.forward(x, rectified=True)
+            y, pooling = Pooling.of(y)
+            return y, (x, pooling, *statistics)
+        gain, bias = layer.params["gain"].value(), layer.params["bias"].value()
+        y, winner, mean, var = norm.forward_pooled(x, gain, bias, layer.eps)
+        layer.follow(mean.real, var.real, x[0].size)
+        return y, (x, Pooling(winner), mean, 1 / np.sqrt(var + layer.eps), training)
+
+    def backward(self, dy, cache):
+        x, pooling, mean, inverse, training = cache
+        gain, bias = self.norm.params["gain"].value(), self.norm.params["bias"].value()
+        dx, dgain, dbias = norm.backward_pooled(dy, pooling.winner, x, mean, inverse, gain, bias, training)
+        self.norm.params["gain"].store.add_gradient(dgain)
+        self.norm.params["bias"].store.add_gradient(dbias)
+        return dx
 
 
 class NormalisedConv(Fused):

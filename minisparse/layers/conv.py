@@ -6,7 +6,7 @@ import numpy as np
 
 from minisparse._core import bias
 from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
-from minisparse.layers.pooling import MaxPool2d
+from minisparse.layers.pooling import is_halving
 from minisparse.params import Init, Parameter
 from minisparse.stores import Geometry
 
@@ -70,8 +70,7 @@ class Conv2d(Layer):
             self.params["bias"].store.add_gradient(bias.sums(dy.reshape(len(dy), -1)))
 
     def fused(self, following):
-        halves = type(following) is MaxPool2d and following.geometry == Geometry((2, 2), 2)
-        return PooledConv(self) if halves else None
+        return PooledConv(self) if is_halving(following) else None
 
     def output_shape(self, shape):
         fits = len(shape) == 3 and shape[0] == self.inputs

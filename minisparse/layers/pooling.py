@@ -60,6 +60,11 @@ class MaxPool2d(_Window, Layer):
         return padded[:, p : p + h, p : p + w]
 
 
+def is_halving(layer: Layer) -> bool:
+    """Whether it is a MaxPool2d of windows of 2 x 2, side by side, as others fuse themselves with."""
+    return type(layer) is MaxPool2d and layer.geometry == Geometry((2, 2), 2)
+
+
 @dataclass(eq=False)
 class AvgPool2d(_Window, Layer):
     """y = the sum of the window's pixels / kernel^2; padding counts as zeros (PyTorch's count_include_pad)."""
