@@ -32,6 +32,14 @@ cdef extern from "sums.h" nogil:
     void slopes_f32(const float*, const float*, int64_t, float, float, float, float, bint, double*, double*)
     void slopes_f64(const double*, const double*, int64_t, double, double, double, double, bint, double*, double*)
 
+cdef extern from "wide.h" nogil:
+    ctypedef float vf32
+    ctypedef double vf64
+    vf32 largest32(vf32, vf32, vf32, vf32, uint8_t*)
+    vf64 largest64(vf64, vf64, vf64, vf64, uint8_t*)
+    void keep32(void*, const void*, const uint8_t*, int)
+    void keep64(void*, const void*, const uint8_t*, int)
+
 cdef extern from "stream.h" nogil:
     enum: STREAMED
     void put(void *to, const void *block, int64_t nbytes, bint streamed)
@@ -43,6 +51,7 @@ cdef extern from "<omp.h>" nogil:
 cdef enum:
     SMALL = 16384       # numbers that are not worth a second thread
     BLOCK = 1024        # numbers of a result that leave together
+    LINE = 64           # bytes of a vector
 
 
 def forward(x, gain, bias, eps, rectified):
@@ -259,19 +268,24 @@ cdef void pool(const floating* x, int64_t height, int64_t width, int64_t images,
 
 cdef void largest_of(const floating* a, const floating* b, const floating* c, const floating* d, int64_t n,
                      floating* y, uint8_t* winner) noexcept nogil:
-    """The first of equal ones, the last NaN."""
-    cdef floating most
-    cdef uint8_t place
-    cdef bint better
-    cdef int64_t k
-    for k in range(n):
-        most, place = a[k], 0
-        better = (b[k] > most) | (b[k] != b[k])
-        most, place = b[k] if better else most, 1 if better else place
-        better = (c[k] > most) | (c[k] != c[k])
-        most, place = c[k] if better else most, 2 if better else place
-        better = (d[k] > most) | (d[k] != d[k])
-        y[k], winner[k] = d[k] if better else most, 3 if better else place
+    """A vector at a time, then number by number: the first of equal ones, the last NaN."""
+    cdef const floating* pixels[4]
+    cdef int64_t k = 0, place
+    while k + LINE // <int64_t>sizeof(floating) <= n:
+        if floating is float:
+            (<vf32*>(y + k))[0] = largest32((<const vf32*>(a + k))[0], (<const vf32*>(b + k))[0],
+                                            (<const vf32*>(c + k))[0], (<const vf32*>(d + k))[0], winner + k)
+        else:
+            (<vf64*>(y + k))[0] = largest64((<const vf64*>(a + k))[0], (<const vf64*>(b + k))[0],
+                                            (<const vf64*>(c + k))[0], (<const vf64*>(d + k))[0], winner + k)
+        k += LINE // <int64_t>sizeof(floating)
+    pixels[0], pixels[1], pixels[2], pixels[3] = a, b, c, d
+    while k < n:
+        y[k], winner[k] = a[k], 0
+        for place in range(1, 4):
+            if pixels[place][k] > y[k] or pixels[place][k] != pixels[place][k]:
+                y[k], winner[k] = pixels[place][k], <uint8_t>place
+        k += 1
 
 
 def backward_pooled(dy, winner, x, mean, inverse, gain, bias, batch):
@@ -316,6 +330,13 @@ cdef void spread(const floating* dy, const uint8_t* winner, int64_t height, int6
 
 cdef void keep(const floating* dy, const uint8_t* winner, int64_t n, uint8_t place, floating* dx) noexcept nogil:
     cdef floating zero = 0
-    cdef int64_t k
-    for k in range(n):
+    cdef int64_t k = 0, step = 2 * LINE // <int64_t>sizeof(floating)
+    while k + step <= n:
+        if floating is float:
+            keep32(dx + k, dy + k, winner + k, place)
+        else:
+            keep64(dx + k, dy + k, winner + k, place)
+        k += step
+    while k < n:
         dx[k] = zero + (dy[k] if winner[k] == place else zero)
+        k += 1

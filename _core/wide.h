@@ -64,13 +64,13 @@ typedef long long vi64 __attribute__((vector_size(64)));
 TRANSPOSE(transpose32, float, vf32, vi32, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
 
-/* Two vectors, zero in the lanes whose winner is another place: a loop, which compilers widen bytes in. */
+/* Two vectors, +0 in the lanes whose winner is another place and for -0: a loop, which compilers widen bytes in. */
 #define KEEP(name, number, lanes)                                                                  \
     static inline void name(void *restrict to, const void *restrict from,                          \
                             const unsigned char *restrict winner, int place)                       \
     {                                                                                              \
         for (int i = 0; i < 2 * lanes; i++)                                                        \
-            ((number *)to)[i] = winner[i] == place ? ((const number *)from)[i] : 0;                \
+            ((number *)to)[i] = 0 + (winner[i] == place ? ((const number *)from)[i] : 0);          \
     }
 KEEP(keep32, float, 16)
 KEEP(keep64, double, 8)
