@@ -54,29 +54,57 @@ cdef enum:
     LINE = 64           # bytes of a vector
 
 
-def forward(x, gain, bias, eps, rectified):
+def forward(x, gain, bias, eps, rectified, added=None):
     twin.check_rows(x)
+    twin.check_added(added, x)
     if x.dtype.kind == "c":
-        return twin.forward(x, gain, bias, eps, rectified)
+        return twin.forward(x, gain, bias, eps, rectified, added)
+    added = None if added is None else np.ascontiguousarray(added)
     vectors, y = _vectors(x, gain, bias), empty_like(x)
     mean, var = np.empty(len(x)), np.empty(len(x))
     if x.dtype == np.float32:
-        forward_rows[float](np.ascontiguousarray(x), vectors, eps, rectified, y, mean, var)
+        forward_rows[float](np.ascontiguousarray(x), vectors, eps, rectified, added, y, mean, var)
     else:
-        forward_rows[double](np.ascontiguousarray(x), vectors, eps, rectified, y, mean, var)
+        forward_rows[double](np.ascontiguousarray(x), vectors, eps, rectified, added, y, mean, var)
     return y, mean, var
 
 
 cdef void forward_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, double eps, bint rectified,
-                       floating[:, ::1] y, double[::1] mean, double[::1] var):
+                       const floating[:, ::1] added, floating[:, ::1] y, double[::1] mean, double[::1] var):
     cdef int64_t c, n = x.shape[1]
+    cdef bint sums = added is not None, streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
+    cdef const floating* others = &added[0, 0] if sums and added.shape[0] else NULL
     # n >= 1, and every vector has one entry a row of x: check_rows and check_columns; so in all that follows
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         # eq. 1
         mean[c] = sum_of(&x[c, 0], n) / n
         var[c] = sum_of_squares(&x[c, 0], n, mean[c]) / n
-        normalise_row(&x[c, 0], n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
-                      vectors[1, c], rectified, &y[c, 0])
+        if sums:
+            add_row(&x[c, 0], others + c * n, n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
+                    vectors[1, c], rectified, streamed, &y[c, 0])
+        else:
+            normalise_row(&x[c, 0], n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
+                          vectors[1, c], rectified, &y[c, 0])
+
+
+cdef void add_row(const floating* x, const floating* added, int64_t n, floating mean, floating inverse, floating gain,
+                  floating bias, bint rectified, bint streamed, floating* y) noexcept nogil:
+    """Eq. 3 with a further term."""
+    cdef floating[BLOCK] result
+    cdef floating value, zero = 0
+    cdef int64_t i, size, first = 0
+    while first < n:
+        size = min(n - first, BLOCK)
+        if rectified:
+            for i in range(size):
+                value = (gain * ((x[first + i] - mean) * inverse) + bias) + added[first + i]
+                result[i] = zero if value <= 0 else value
+        else:
+            for i in range(size):
+                result[i] = (gain * ((x[first + i] - mean) * inverse) + bias) + added[first + i]
+        put(y + first, result, size * sizeof(floating), streamed)
+        first += size
+    fence()
 
 
 cdef inline double sum_of(const floating* x, int64_t n) noexcept nogil:

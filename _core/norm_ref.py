@@ -20,13 +20,15 @@ import math
 import numpy as np
 
 from minisparse._core import pool_ref
-from minisparse._core.relu_ref import check_float, check_gradient
+from minisparse._core.relu_ref import add, check_float, check_gradient
 
 
 def forward(
-    x: np.ndarray, gain: np.ndarray, bias: np.ndarray, eps: float, rectified: bool
+    x: np.ndarray, gain: np.ndarray, bias: np.ndarray, eps: float, rectified: bool, added: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """y, mean and var, eqs. 1 to 3: (C, n) of the dtype of x, (C,) and (C,) float64.
+
+    `added` (C, n), of the dtype of x, is added to y before it is rectified.
 
     A complex x (a gradient check's) makes mean and var complex128.
 
@@ -34,9 +36,11 @@ def forward(
     ------
     ValueError : x is no matrix of float32 or float64, has no columns, or a vector has another shape.
     """
+    check_added(added, x)
     mean, var = statistics(x)
     with np.errstate(all="ignore"):
-        return normalise(x, mean, 1 / np.sqrt(var + eps), gain, bias, rectified), mean, var
+        y = normalise(x, mean, 1 / np.sqrt(var + eps), gain, bias, rectified and added is None)
+        return y if added is None else add(y, added, rectified), mean, var
 
 
 def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -169,6 +173,12 @@ def check_rows(x: np.ndarray) -> None:
         raise ValueError(f"x {x.shape} must be a matrix (C, n) with n >= 1")
 
 
+def check_added(added: np.ndarray | None, x: np.ndarray) -> None:
+    """ValueError unless there is none, or it is of the shape and dtype of x."""
+    if added is not None and (added.shape != x.shape or added.dtype != x.dtype):
+        raise ValueError(f"added is {added.dtype} {added.shape}, expected {x.dtype} {x.shape}")
+
+
 def check_columns(x: np.ndarray, *vectors: np.ndarray) -> list[np.ndarray]:
     """Vectors (C,) as (C, 1) of the dtype of x; ValueError for another shape."""
     for vector in vectors:
@@ -190,11 +200,11 @@ def magnitudes(function: str, *arguments) -> tuple[np.ndarray, np.ndarray, np.nd
         var = np.square(x + mean[:, None]).mean(axis=1)
         if function == "statistics":
             return mean, var
-        _, gain, bias, eps, _ = arguments
+        _, gain, bias, eps, _, *added = arguments
         exact = np.asarray(arguments[0], np.float64).var(axis=1) + eps
         # d inverse / inverse = d var / (2 (var + eps))
         spread = (np.abs(gain) / np.sqrt(exact) * (1 + var / exact))[:, None]
-        return spread * (x + mean[:, None]) + np.abs(bias)[:, None], mean, var
+        return spread * (x + mean[:, None]) + np.abs(bias)[:, None] + sum(np.abs(z) for z in added), mean, var
     if function == "forward_pooled":
         x, *vectors = arguments
         y, mean, var = magnitudes("forward", x.reshape(len(x), math.prod(x.shape[1:])), *vectors, True)
@@ -225,6 +235,7 @@ def cases(generator: np.random.Generator):
             for rectified in (False, True):
                 # besides the n terms: centring, squaring or multiplying, dividing, scaling, shifting
                 yield "forward", (x, gain.astype(dtype), bias, 1e-5, rectified), n + 8
+                yield "forward", (x, gain.astype(dtype), bias, 1e-5, rectified, dy), n + 8
                 yield "normalise", (x, mean, inverse.astype(np.float32), gain.astype(dtype), bias, rectified)
                 for batch in (False, True):
                     arguments = dy, x, mean + 3, inverse, gain.astype(dtype), bias, batch, rectified

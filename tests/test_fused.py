@@ -29,6 +29,8 @@ def apart(layers, x, dy):
         lambda: [nn.Sequential([nn.Conv2d(3, 4, 3), nn.BatchNorm(4)]), nn.ReLU(), nn.Sequential([nn.Conv2d(4, 2, 1)])],
         lambda: [nn.BatchNorm(3), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm(3), nn.ReLU(), nn.MaxPool2d(2, stride=1)],
         lambda: [nn.Residual(nn.BatchNorm(3)), nn.ReLU()],
+        lambda: [nn.Residual(nn.Sequential([nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm(3)])), nn.ReLU()],
+        lambda: [nn.Residual(nn.Sequential([nn.Conv2d(3, 4, 1), nn.BatchNorm(4)]), nn.PaddedShortcut(4, 1)), nn.ReLU()],
         lambda: [nn.ReLU(), nn.BatchNorm(3), nn.ReLU(), nn.ReLU(), nn.Conv2d(3, 2, 3)],
         lambda: [nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.Conv2d(4, 2, 2, bias=False)],
         lambda: [nn.Conv2d(3, 6, 3, padding=2, groups=3, bias=False), nn.MaxPool2d(2)],

@@ -54,12 +54,14 @@ class BatchNorm(Layer):
         self.buffers["mean"] = np.zeros(self.channels, np.float32)
         self.buffers["var"] = np.ones(self.channels, np.float32)
 
-    def forward(self, x, training=False, rectified=False):
+    def forward(self, x, training=False, rectified=False, added=None):
+        """In training `added`, of the shape of x, may be added to y before it is rectified."""
         rows = x.reshape(len(x), -1)  # (C, n)
         gain, bias = self.params["gain"].value(), self.params["bias"].value()
         if training:
             # eq. 1 and 2
-            y, mean, var = norm.forward(rows, gain, bias, self.eps, rectified)
+            added = None if added is None else added.reshape(rows.shape)
+            y, mean, var = norm.forward(rows, gain, bias, self.eps, rectified, added)
             self.follow(mean.real, var.real, rows.shape[1])
             inverse = 1 / np.sqrt(var + self.eps)  # (C,)
         else:

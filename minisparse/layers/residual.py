@@ -9,6 +9,7 @@ import numpy as np
 from minisparse._core import relu
 from minisparse.layers.activations import ReLU
 from minisparse.layers.base import Fused, Layer, expect_integers, expect_shape
+from minisparse.layers.batchnorm import BatchNorm
 from minisparse.layers.conv import Conv2d
 from minisparse.layers.linear import Linear
 from minisparse.layers.sequential import Sequential
@@ -35,9 +36,17 @@ class Residual(Layer):
         return {"body": self.body} | ({} if self.shortcut is None else {"shortcut": self.shortcut})
 
     def forward(self, x, training=False, rectified=False):
-        y, body = self.body.forward(x, training)
         z, shortcut = (x, None) if self.shortcut is None else self.shortcut.forward(x, training)
+        if rectified and training and self._ends_normalised:
+            y, body = self.body.forward(x, training, added=z)
+            return y, (body, shortcut)
+        y, body = self.body.forward(x, training)
         return relu.add(y, z, rectified), (body, shortcut)
+
+    @property
+    def _ends_normalised(self) -> bool:
+        """Whether what leaves the body is normalised last, and can be added to there and then."""
+        return type(self.body) is Sequential and type(self.body.last) is BatchNorm
 
     def backward(self, dy, cache):
         body, shortcut = cache

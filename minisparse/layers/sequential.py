@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from minisparse.layers.base import Layer
+from minisparse.layers.base import Fused, Layer
 from minisparse.layers.linear import Linear
 
 
@@ -30,12 +30,21 @@ class Sequential(Layer):
     def children(self):
         return self.layers
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, added=None):
+        """`added` is handed to the last layer, a BatchNorm, which adds it and rectifies."""
         caches = []
-        for layer in self._passes:
+        for layer in self._passes if added is None else self._passes[:-1]:
             x, cache = layer.forward(x, training)
             caches.append(cache)
+        if added is not None:
+            x, cache = self.last.forward(x, training, rectified=True, added=added)
+            caches.append(cache)
         return x, caches
+
+    @property
+    def last(self) -> Layer | Fused | None:
+        """What is computed last."""
+        return self._passes[-1] if self._passes else None
 
     def backward(self, dy, cache):
         for layer, its_cache in zip(reversed(self._passes), reversed(cache), strict=True):
