@@ -183,47 +183,43 @@ cdef inline int64_t row_bytes(Image* x, Plan* plan) noexcept nogil:
 
 
 cdef void pack_row(char* packed, Image* x, int64_t row, Plan* plan, int64_t first, int64_t nbytes) noexcept nogil:
-    """Row `row` of x, bytes [first, first + nbytes) of each pixel -> (channels, stride, width) pixels.
-
-    Columns of one residue modulo the stride lie side by side, as the output pixels that meet them do.
-    """
-    cdef int64_t c, residue, begin, end, column
-    cdef const char* source
+    """Row `row` of x, bytes [first, first + nbytes) of each pixel -> (channels, stride, width) pixels; zeros beyond."""
+    cdef int64_t c
     if row < 0 or row >= x.height:
         memset(packed, 0, row_bytes(x, plan))
         return
     for c in range(x.channels):
-        for residue in range(plan.stride):
-            begin = clipped(-plan.left - residue, plan)
-            end = max(begin, clipped(x.width - plan.left - residue, plan))
-            column = plan.left + residue + begin * plan.stride
-            memset(packed, 0, begin * PIXEL)
-            if x.winner != NULL:
-                unpool(packed + begin * PIXEL, x, c, row, column, plan.stride, end - begin, first, nbytes)
-            else:
-                source = x.data + c * x.by_channel + row * x.by_row + column * x.by_pixel + first
-                copy_pixels(packed + begin * PIXEL, source, plan.stride * x.by_pixel, end - begin, nbytes)
-                if x.normal != NULL:
-                    normalise(packed + begin * PIXEL, x, c, end - begin, nbytes)
-            memset(packed + end * PIXEL, 0, (plan.width - end) * PIXEL)
-            packed += plan.width * PIXEL
+        pack_channel(packed, x, c, row, plan, first, nbytes)
+        packed += plan.stride * plan.width * PIXEL
+
+
+cdef void pack_channel(char* packed, Image* x, int64_t c, int64_t row, Plan* plan, int64_t first,
+                       int64_t nbytes) noexcept nogil:
+    """A row of one channel.
+
+    Columns of one residue modulo the stride lie side by side, as the output pixels that meet them do.
+    """
+    cdef int64_t residue, begin, end, column
+    cdef const char* source
+    for residue in range(plan.stride):
+        begin = clipped(-plan.left - residue, plan)
+        end = max(begin, clipped(x.width - plan.left - residue, plan))
+        column = plan.left + residue + begin * plan.stride
+        memset(packed, 0, begin * PIXEL)
+        if x.winner != NULL:
+            unpool(packed + begin * PIXEL, x, c, row, column, plan.stride, end - begin, first, nbytes)
+        else:
+            source = x.data + c * x.by_channel + row * x.by_row + column * x.by_pixel + first
+            copy_pixels(packed + begin * PIXEL, source, plan.stride * x.by_pixel, end - begin, nbytes)
+            if x.normal != NULL:
+                normalise(packed + begin * PIXEL, x, c, end - begin, nbytes)
+        memset(packed + end * PIXEL, 0, (plan.width - end) * PIXEL)
+        packed += plan.width * PIXEL
 
 
 cdef inline int64_t clipped(int64_t column, Plan* plan) noexcept nogil:
     """The first packed pixel at or after a column."""
     return min(max(0, (column + plan.stride - 1) // plan.stride) if column > 0 else 0, plan.width)
-
-
-cdef Image channel_of(Image* x, int64_t c) noexcept nogil:
-    """One channel as an image."""
-    cdef Image channel = x[0]
-    channel.channels = 1
-    channel.data += c * x.by_channel
-    if x.normal != NULL:
-        channel.normal += 4 * c * x.itemsize
-    if x.winner != NULL:
-        channel.winner += c * x.by_channel // x.itemsize
-    return channel
 
 
 cdef void normalise(char* packed, Image* x, int64_t c, int64_t count, int64_t nbytes) noexcept nogil:

@@ -79,8 +79,7 @@ cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint mor
 
     `more`: on from that of the group before. Rows beyond the image stay as they are: no entry reads them.
     """
-    cdef int64_t c, i, r, kept = 0, row = row_bytes(x, plan)
-    cdef Image channel
+    cdef int64_t c, i, r, kept = 0, each = plan.stride * plan.width * PIXEL, row = x.channels * each
     if more:
         kept = max(0, plan.span - plan.stride)
         memmove(packed, packed + group * plan.stride * row, kept * row)
@@ -88,8 +87,7 @@ cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint mor
         r = begin * plan.stride + plan.top + i
         if 0 <= r < x.height:
             for c in range(x.channels):
-                channel = channel_of(x, channels[c])
-                pack_row(packed + i * row + c * (row // x.channels), &channel, r, plan, first, nbytes)
+                pack_channel(packed + i * row + c * each, x, channels[c], r, plan, first, nbytes)
 
 
 cdef scratch(int64_t nbytes):

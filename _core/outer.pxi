@@ -87,15 +87,13 @@ cdef void turn(vector* turned, char* strips, Image* dy, int64_t panel, int64_t b
     cdef int64_t many = lanes(turned), wide = vectors(turned, dy.channels - 2 * many * panel)
     cdef const char* from_
     cdef char* to
-    cdef Image channel
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
     for i in range(wide):
         for j in range(min(many, dy.channels - (2 * panel + i) * many)):  # other lanes end where nobody looks
             to = strips + j * strip
-            channel = channel_of(dy, (2 * panel + i) * many + j)
             for a in range(begin, end):
-                pack_row(to, &channel, a, &own, first, nbytes)
+                pack_channel(to, dy, (2 * panel + i) * many + j, a, &own, first, nbytes)
                 to += dy.width * PIXEL
         to = <char*>(turned + i)
         for b in range(pixels):

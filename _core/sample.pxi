@@ -71,7 +71,7 @@ cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* ent
     cdef int64_t i, c, k, count, nbytes = min(PIXEL, x.nbytes - first), bins = entries.rows * entries.span
     cdef char* images = <char*>packed
     cdef Entries chunk = entries[0]
-    cdef Image channel, seen = dy[0]
+    cdef Image seen = dy[0]
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
     pack_rows(images, x, begin, end, more, group, plan, first, nbytes, entries.used)
@@ -81,8 +81,8 @@ cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* ent
     else:
         for i in range((end - begin) * dy.channels):
             if meets(entries, i % dy.channels):
-                channel = channel_of(dy, i % dy.channels)
-                pack_row(images + grads + i * dy.width * PIXEL, &channel, begin + i // dy.channels, &own, first, nbytes)
+                pack_channel(images + grads + i * dy.width * PIXEL, dy, i % dy.channels, begin + i // dy.channels, &own,
+                             first, nbytes)
         seen.data, seen.by_pixel, seen.by_channel = images + grads, PIXEL, dy.width * PIXEL
         seen.by_row = dy.channels * seen.by_channel
     for c in range(entries.chunks):
