@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -43,9 +44,13 @@ class Split:
     def batch_last(self, index: np.ndarray, raw: np.ndarray | None = None) -> np.ndarray:
         """Normalised samples, of this split or of `raw` ones like them: (..., n) float32, C-contiguous."""
         raw = self.x if raw is None else raw
-        units = (np.broadcast_to(unit, raw.shape[1:]).reshape(-1) for unit in (self.shift, self.scale))
-        values = batch.gather(raw.reshape(len(raw), -1), index, *units)
+        values = batch.gather(raw.reshape(len(raw), -1), index, *self._units)
         return values.reshape(*raw.shape[1:], len(index))
+
+    @cached_property
+    def _units(self) -> list[np.ndarray]:
+        """Shift and scale of each number of a sample."""
+        return [np.broadcast_to(unit, self.x.shape[1:]).reshape(-1) for unit in (self.shift, self.scale)]
 
 
 @dataclass(frozen=True, eq=False)
