@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisparse._core import BACKEND, conv, spconv
+from minisparse._core import BACKEND, conv, norm, pool, spconv
 from minisparse._core.pattern import Pattern
 from minisparse.stores import Geometry
 
@@ -119,6 +119,58 @@ def test_dense_and_sparse_kernels_are_the_product_of_unfolded_columns(case):
     exact, absolute = ((y, dx, dw[case.mask]) for y, dx, dw in (exact, absolute))
     for found, *expected in zip(sparse(case), exact, terms, absolute, strict=True):
         assert_within(found, *expected, case.x.dtype)
+
+
+def pooled(case, dy=None, winner=None):
+    """Dense and sparse: what is pooled with its winners, or of those both gradients."""
+    (pattern, values), kernel = case.sparse, case.w.shape[2:]
+    if dy is None:
+        yield conv.convolve_pooled(case.w, case.x, *case.settings)
+        yield spconv.convolve_pooled(pattern, values, case.x, *kernel, *case.settings)
+        return
+    shape, pooling = case.x.shape, () if winner is None else (winner,)
+    yield conv.input_gradient(case.w, dy, *shape[1:3], *case.settings, *pooling)
+    yield conv.weight_gradient(dy, case.x, *kernel, *case.settings, *pooling)
+    yield spconv.input_gradient(pattern, values, dy, *shape[:3], *kernel, *case.settings, *pooling)
+    yield spconv.weight_gradient(pattern, dy, case.x, *kernel, *case.settings, *pooling)
+
+
+@given(convolutions(), st.sampled_from([None, np.nan, np.inf, 0.0]))
+def test_pooled_kernels_are_the_others_with_pooling_between_to_the_bit(case, value):
+    if value is not None and case.x.size:
+        case.x.reshape(-1)[:: max(1, case.x.size // 5)] = value
+    if min(case.dy.shape[1:3]) < 2:
+        for kernel in (conv.convolve_pooled, spconv.convolve_pooled):
+            with pytest.raises(ValueError, match="window of 2 x 2"):
+                weight = (case.w,) if kernel is conv.convolve_pooled else case.sparse
+                kernel(*weight, case.x, *(() if kernel is conv.convolve_pooled else case.w.shape[2:]), *case.settings)
+        return
+    for (found, winner), y in zip(pooled(case), (dense(case)[0], sparse(case)[0]), strict=True):
+        largest, place = pool.maximum(y, 2, 2)
+        np.testing.assert_array_equal(found, largest)
+        np.testing.assert_array_equal(winner, place)
+    dy = np.ascontiguousarray(case.dy[:, : case.dy.shape[1] // 2, : case.dy.shape[2] // 2])
+    winner = np.random.default_rng(1).integers(4, size=dy.shape).astype(np.uint8)
+    whole = pool.maximum_backward(dy, winner.astype(np.int32), 2, 2, *case.dy.shape[1:3])
+    for found, expected in zip(pooled(case, dy, winner), pooled(case, whole), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@given(convolutions())
+def test_kernels_that_normalise_are_the_others_on_what_was_normalised_to_the_bit(case):
+    normal = np.random.default_rng(1).normal(size=(len(case.x), 4)).astype(case.x.dtype)
+    (pattern, values), kernel, x = case.sparse, case.w.shape[2:], case.x
+    found = [
+        conv.convolve(case.w, x, *case.settings, None, normal),
+        conv.weight_gradient(case.dy, x, *kernel, *case.settings, None, normal),
+        spconv.convolve(pattern, values, x, *kernel, *case.settings, None, normal),
+        spconv.weight_gradient(pattern, case.dy, x, *kernel, *case.settings, None, normal),
+    ]
+    if x.size:
+        case.x = norm.normalise(x.reshape(len(x), -1), *normal.T, True).reshape(x.shape)
+    (y, _, dw), (sparse_y, _, sparse_dw) = dense(case), sparse(case)
+    for result, expected in zip(found, (y, dw, sparse_y, sparse_dw), strict=True):
+        np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("n", BATCHES)
