@@ -173,6 +173,17 @@ def test_kernels_that_normalise_are_the_others_on_what_was_normalised_to_the_bit
         np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("n", [3, 33])
+def test_what_lies_beyond_the_batch_is_not_normalised(n):
+    case = make(2, 5, (3, 3), (3, 3), padding=1, n=n, density=1)
+    case.x[:], case.dy[:] = 1, 1
+    normal = np.tile(np.float32([0, 1, 1, np.inf]), (5, 1))
+    pattern, _ = case.sparse
+    dw = spconv.weight_gradient(pattern, case.dy, case.x, 3, 3, *case.settings, None, normal)
+    assert (dw == np.inf).all()
+    assert (conv.weight_gradient(case.dy, case.x, 3, 3, *case.settings, None, normal) == np.inf).all()
+
+
 @pytest.mark.parametrize("n", BATCHES)
 def test_blocks_at_the_end_of_the_batch_are_whole_images(n):
     case = make(5, 3, (6, 9), (3, 3), padding=1, n=n)
