@@ -7,7 +7,8 @@
   modulo the stride
 * the gradient of w takes eight taps by two vectors of outputs at a time, dy transposed for it
 * sums start from the bias; pixels of a large result go past the caches
-* pooled rows are computed whole in the near caches, and pooled gradients spread out as they are packed (pooled.pxi)
+* of a pooled result two rows of a panel wait near the processor; pooled gradients spread out as they are packed
+  (pooled.pxi), and what is normalised is so as it is packed
 * groups and images of few channels are the sparse kernel's, every entry kept: it writes an output at a time
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """

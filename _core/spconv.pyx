@@ -5,7 +5,8 @@
 * four output pixels of a block, eight vectors, are summed in registers over all entries of a row; of many
   channels, over a chunk at a time for all rows, so that the input under four pixels stays near
 * sums start from the bias; pixels of a large result go past the caches
-* pooled rows are computed whole in the near caches, and pooled gradients spread out as they are packed (pooled.pxi)
+* the four sums of a window are pooled where they stand; pooled gradients spread out as they are packed (pooled.pxi),
+  and what is normalised is so as it is packed
 * weights in the padding above and below an image are passed over, channels without entries not packed
 * the gradient of x is the same loop over the transposed entries, all residues of a pixel modulo the stride from
   the same packed rows
