@@ -54,12 +54,12 @@ def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1]
             if memory == NULL:
                 failed += 1
             elif floating is float:
-                multiply_band(<vf32*>(to_line(memory) + sums + waiting), t, weights, from_, to, p, step, task // bands * PIXEL,
-                              task % bands * band, min(task % bands * band + band, to.height),
+                multiply_band(<vf32*>(to_line(memory) + sums + waiting), t, weights, from_, to, p, step,
+                              task // bands * PIXEL, task % bands * band, min(task % bands * band + band, to.height),
                               <vf32*>to_line(memory), to_line(memory) + sums)
             else:
-                multiply_band(<vf64*>(to_line(memory) + sums + waiting), t, weights, from_, to, p, step, task // bands * PIXEL,
-                              task % bands * band, min(task % bands * band + band, to.height),
+                multiply_band(<vf64*>(to_line(memory) + sums + waiting), t, weights, from_, to, p, step,
+                              task // bands * PIXEL, task % bands * band, min(task % bands * band + band, to.height),
                               <vf64*>to_line(memory), to_line(memory) + sums)
         free(memory)
     if failed:

@@ -76,9 +76,7 @@ cdef void forward_rows(const floating[:, ::1] x, const floating[:, ::1] vectors,
     cdef const floating* others = &added[0, 0] if sums and added.shape[0] else NULL
     # n >= 1, and every vector has one entry a row of x: check_rows and check_columns; so in all that follows
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        # eq. 1
-        mean[c] = sum_of(&x[c, 0], n) / n
-        var[c] = sum_of_squares(&x[c, 0], n, mean[c]) / n
+        look_at(&x[c, 0], n, &mean[c], &var[c])
         if sums:
             add_row(&x[c, 0], others + c * n, n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
                     vectors[1, c], rectified, streamed, &y[c, 0])
@@ -107,18 +105,14 @@ cdef void add_row(const floating* x, const floating* added, int64_t n, floating 
     fence()
 
 
-cdef inline double sum_of(const floating* x, int64_t n) noexcept nogil:
+cdef inline void look_at(const floating* x, int64_t n, double* mean, double* var) noexcept nogil:
+    """Eq. 1."""
     if floating is float:
-        return sum_f32(x, n)
+        mean[0] = sum_f32(x, n) / n
+        var[0] = squares_f32(x, n, mean[0]) / n
     else:
-        return sum_f64(x, n)
-
-
-cdef inline double sum_of_squares(const floating* x, int64_t n, double mean) noexcept nogil:
-    if floating is float:
-        return squares_f32(x, n, mean)
-    else:
-        return squares_f64(x, n, mean)
+        mean[0] = sum_f64(x, n) / n
+        var[0] = squares_f64(x, n, mean[0]) / n
 
 
 def statistics(x):
@@ -136,8 +130,7 @@ def statistics(x):
 cdef void look_at_rows(const floating[:, ::1] x, double[::1] mean, double[::1] var):
     cdef int64_t c, n = x.shape[1]
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        mean[c] = sum_of(&x[c, 0], n) / n
-        var[c] = sum_of_squares(&x[c, 0], n, mean[c]) / n
+        look_at(&x[c, 0], n, &mean[c], &var[c])
 
 
 def normalise(x, mean, inverse, gain, bias, rectified):
@@ -273,8 +266,7 @@ cdef void forward_images(const floating[:, :, :, ::1] x, const floating[:, ::1] 
     cdef int64_t c, n = x.shape[1] * x.shape[2] * x.shape[3]
     # x has images of at least 2 x 2, room a row of n numbers a thread: check_images; so in `backward_images`
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        mean[c] = sum_of(&x[c, 0, 0, 0], n) / n
-        var[c] = sum_of_squares(&x[c, 0, 0, 0], n, mean[c]) / n
+        look_at(&x[c, 0, 0, 0], n, &mean[c], &var[c])
         normalise_row(&x[c, 0, 0, 0], n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
                       vectors[1, c], True, &room[threadid(), 0])
         pool(&room[threadid(), 0], x.shape[1], x.shape[2], x.shape[3], &y[c, 0, 0, 0], &winner[c, 0, 0, 0])

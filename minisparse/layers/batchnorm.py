@@ -65,7 +65,7 @@ class BatchNorm(Layer):
             self.follow(mean.real, var.real, rows.shape[1])
             inverse = 1 / np.sqrt(var + self.eps)  # (C,)
         else:
-            mean, inverse = self.buffers["mean"], 1 / np.sqrt(self.buffers["var"] + self.eps)
+            mean, inverse = self.statistics(rows, training)
             y = norm.normalise(rows, mean, inverse, gain, bias, rectified)
         return y.reshape(x.shape), (rows, mean, inverse, training)
 
@@ -81,10 +81,13 @@ class BatchNorm(Layer):
         rows, mean, inverse, training = cache
         gain, bias = self.params["gain"].value(), self.params["bias"].value()
         # dx = gain / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the last two through eq. 1 if training
-        dx, dgain, dbias = norm.backward(dy.reshape(rows.shape), rows, mean, inverse, gain, bias, training, rectified)
+        dx, *gradients = norm.backward(dy.reshape(rows.shape), rows, mean, inverse, gain, bias, training, rectified)
+        self.add_gradients(*gradients)
+        return dx.reshape(dy.shape)
+
+    def add_gradients(self, dgain, dbias) -> None:
         self.params["gain"].store.add_gradient(dgain)
         self.params["bias"].store.add_gradient(dbias)
-        return dx.reshape(dy.shape)
 
     def statistics(self, rows, training):
         """mean and inverse (C,) of eq. 1; in training the buffers follow."""
@@ -145,9 +148,8 @@ class PooledNorm(Fused):
     def backward(self, dy, cache):
         x, pooling, mean, inverse, training = cache
         gain, bias = self.norm.params["gain"].value(), self.norm.params["bias"].value()
-        dx, dgain, dbias = norm.backward_pooled(dy, pooling.winner, x, mean, inverse, gain, bias, training)
-        self.norm.params["gain"].store.add_gradient(dgain)
-        self.norm.params["bias"].store.add_gradient(dbias)
+        dx, *gradients = norm.backward_pooled(dy, pooling.winner, x, mean, inverse, gain, bias, training)
+        self.norm.add_gradients(*gradients)
         return dx
 
 
