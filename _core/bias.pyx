@@ -2,7 +2,7 @@
 
 * one pass, in vectors; threads take whole rows; complex arrays take the twin
 * a row of dz is summed while it is in the nearest cache
-* sums are taken in float64 (sums.h)
+* sums go in the precision of dy over a block, the blocks in float64 (sums.h)
 """
 
 from cython cimport floating

@@ -4,7 +4,7 @@
 * channel after channel: all passes over one find it near the processor, memory is read and written once; a large
   gradient goes past the caches
 * threads take whole channels, so that results do not depend on their number
-* sums go to four vectors of float64, each over every fourth vector of terms (sums.h)
+* sums go in the precision of x over a block, the blocks in float64; mean and variance in one pass (sums.h)
 * no contraction to fused multiply-add: what is no sum is promised to the bit
 * pooled, a channel is normalised, or its gradient spread out, in memory that stays near the processor
 * complex arrays take the twin
@@ -25,10 +25,8 @@ from minisparse._core.relu_ref import check_gradient
 include "team.pxi"
 
 cdef extern from "sums.h" nogil:
-    double sum_f32(const float*, int64_t)
-    double sum_f64(const double*, int64_t)
-    double squares_f32(const float*, int64_t, double)
-    double squares_f64(const double*, int64_t, double)
+    void moments_f32(const float*, int64_t, double*, double*)
+    void moments_f64(const double*, int64_t, double*, double*)
     void slopes_f32(const float*, const float*, int64_t, float, float, float, float, bint, double*, double*)
     void slopes_f64(const double*, const double*, int64_t, double, double, double, double, bint, double*, double*)
 
@@ -108,11 +106,9 @@ cdef void add_row(const floating* x, const floating* added, int64_t n, floating 
 cdef inline void look_at(const floating* x, int64_t n, double* mean, double* var) noexcept nogil:
     """Eq. 1."""
     if floating is float:
-        mean[0] = sum_f32(x, n) / n
-        var[0] = squares_f32(x, n, mean[0]) / n
+        moments_f32(x, n, mean, var)
     else:
-        mean[0] = sum_f64(x, n) / n
-        var[0] = squares_f64(x, n, mean[0]) / n
+        moments_f64(x, n, mean, var)
 
 
 def statistics(x):

@@ -6,9 +6,9 @@
     dgain = sum dy xhat,   dbias = sum dy                                      (4)
     dx = gain inverse (dy - (dbias / n + xhat dgain / n))                      (5)
 
-mean, var, inverse, gain, bias, dgain and dbias are vectors (C,). Sums and inverse are taken in float64, all else in
-the dtype of x, in the order that is written. xhat is computed anew in each pass: reading it would take as long as
-reading x.
+mean, var, inverse, gain, bias, dgain and dbias are vectors (C,). Sums are given in float64, exact to the rounding of
+the dtype of x; inverse is taken in float64, all else in the dtype of x, in the order that is written. xhat is computed
+anew in each pass: reading it would take as long as reading x.
 `forward_pooled` keeps the largest y of each window of 2 x 2 pixels, rectified, and `backward_pooled` begins there
 (pool_ref.py). Where `rectified`, dy counts in eqs. 4 and 5 where eq. 3 is > 0 before the rectifier, and is 0 elsewhere.
 
@@ -198,13 +198,14 @@ def magnitudes(function: str, *arguments) -> tuple[np.ndarray, np.ndarray, np.nd
         x = np.abs(arguments[0]).astype(np.float64)
         mean = x.mean(axis=1)
         var = np.square(x + mean[:, None]).mean(axis=1)
+        sums = _coarse(arguments[0]) * mean, _coarse(arguments[0]) * var
         if function == "statistics":
-            return mean, var
+            return sums
         _, gain, bias, eps, _, *added = arguments
         exact = np.asarray(arguments[0], np.float64).var(axis=1) + eps
         # d inverse / inverse = d var / (2 (var + eps))
         spread = (np.abs(gain) / np.sqrt(exact) * (1 + var / exact))[:, None]
-        return spread * (x + mean[:, None]) + np.abs(bias)[:, None] + sum(np.abs(z) for z in added), mean, var
+        return spread * (x + mean[:, None]) + np.abs(bias)[:, None] + sum(np.abs(z) for z in added), *sums
     if function == "forward_pooled":
         x, *vectors = arguments
         y, mean, var = magnitudes("forward", x.reshape(len(x), math.prod(x.shape[1:])), *vectors, True)
@@ -221,7 +222,12 @@ def magnitudes(function: str, *arguments) -> tuple[np.ndarray, np.ndarray, np.nd
     dgain, dbias = (dy * xhat).sum(axis=1), dy.sum(axis=1)
     n = x.shape[1]
     pull = (dbias[:, None] + xhat * dgain[:, None]) * bool(batch) / n
-    return np.abs(gain * inverse) * (dy + pull), dgain, dbias
+    return np.abs(gain * inverse) * (dy + pull), _coarse(x) * dgain, _coarse(x) * dbias
+
+
+def _coarse(x: np.ndarray) -> float:
+    """How much coarser the dtype of x is than that in which sums are given."""
+    return np.finfo(x.dtype).eps / np.finfo(np.float64).eps
 
 
 def cases(generator: np.random.Generator):
@@ -240,6 +246,7 @@ def cases(generator: np.random.Generator):
                 for batch in (False, True):
                     arguments = dy, x, mean + 3, inverse, gain.astype(dtype), bias, batch, rectified
                     yield "backward", arguments, n + 8
+        yield from _extremes(generator, dtype)
         for shape in ((2, 4, 6, 3), (3, 5, 7, 40), (1, 2, 2, 1), (0, 2, 2, 1), (2, 1, 4, 3), (20, 16, 16, 33)):
             x, (mean, inverse, gain, bias) = 3 + generator.normal(size=shape), generator.normal(size=(4, shape[0]))
             dy = generator.normal(size=(shape[0], shape[1] // 2, shape[2] // 2, shape[3])).astype(dtype)
@@ -254,3 +261,17 @@ def cases(generator: np.random.Generator):
     yield "forward", (x, vector, vector, 1e-5, True)
     yield "normalise", (x, vector, vector, vector, vector, True)
     yield "backward", (x[::-1], x, vector, vector, vector, vector, True, True)
+
+
+def _extremes(generator: np.random.Generator, dtype: type):
+    """Rows of one value, far from zero, with one number far from the others, and at the ends of float32's range."""
+    flat, rows = np.full((1, 5000), 0.1, dtype), generator.normal(size=(4, 5000))
+    rows[0] += 1e4
+    rows[1, 0], rows[2, 3000] = 1e5, -1e5
+    rows[3] *= 1e-12
+    vectors = np.ones(4, dtype), np.zeros(4)
+    yield "statistics", (flat,), 64
+    yield "statistics", (rows.astype(dtype),), 64
+    yield "statistics", ((rows[:1] - 1e4).astype(dtype) * dtype(3e37),), 64
+    yield "forward", (rows.astype(dtype), *vectors, 1e-5, True), 64
+    yield "backward", (rows.astype(dtype), rows.astype(dtype), *vectors[::-1], *vectors, True, False), 64

@@ -1,94 +1,144 @@
-/* Sums along a row in float64, whatever the row's own precision: four vectors of sums, so that none waits for another.
+/* Sums along a row: in the row's precision over a block, the blocks in float64.
 
-   Each macro makes a function for float and one for double. Terms are computed in the row's precision where the
-   specification says so, then widened. */
+   A block is a few lines a lane, so that its sums lose next to nothing, and lies in the nearest cache, so that it may
+   be read twice. Where they pass the range of float32, all is summed again in float64. Each macro makes functions for
+   float and for double. */
 #ifndef MINISPARSE_SUMS_H
 #define MINISPARSE_SUMS_H
 
+#include <math.h>
 #include <stdint.h>
 
 typedef double sums_wide __attribute__((vector_size(64)));
-typedef float sums_f32 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float sums_f32 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef double sums_f64 __attribute__((vector_size(64), aligned(8), may_alias));
-typedef int32_t sums_i32 __attribute__((vector_size(32)));
+typedef float sums_half __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t sums_i32 __attribute__((vector_size(64)));
 typedef int64_t sums_i64 __attribute__((vector_size(64)));
-#define SUMS_LANES 8
-#define SUMS_STEP (4 * SUMS_LANES)
-#define WIDEN(v) __builtin_convertvector(v, sums_wide)
+#define SUMS_BLOCK 2048  /* numbers */
 
-static inline double sums_total(sums_wide a, sums_wide b, sums_wide c, sums_wide d)
+static inline sums_wide sums_widened_f32(sums_f32 v)
 {
-    double sum = 0;
-    a = (a + b) + (c + d);
-    for (int i = 0; i < SUMS_LANES; i++)
-        sum += a[i];
-    return sum;
+    const sums_half *half = (const sums_half *)&v;
+    return __builtin_convertvector(half[0], sums_wide) + __builtin_convertvector(half[1], sums_wide);
+}
+
+static inline sums_wide sums_widened_f64(sums_f64 v) { return v; }
+
+static inline double sums_total(sums_wide v)
+{
+    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
 /* d, or 0 where a rectifier of gain xhat + bias lets nothing through */
-#define THROUGH(d, xhat, vector, integers)                                                                           \
+#define THROUGH(d, xhat, vector, integers)                                                                     \
     (rectified ? (vector)((integers)(d) & (integers)(gain * (xhat) + bias > 0)) : (d))
 
-/* sum x;  sum (x - mean)^2 in float64;  and of dy and x, sum d and sum d xhat, xhat = (x - mean) inverse, d what a
-   rectifier lets through of dy, or dy */
-#define SUMS(name, number, vector, integers)                                                                                   \
-    static inline double sum_##name(const number *x, int64_t n)                                                     \
-    {                                                                                                                \
-        const sums_wide zero = {0};                                                                                  \
-        sums_wide a = zero, b = zero, c = zero, d = zero;                                                            \
-        double rest = 0;                                                                                             \
-        int64_t i = 0;                                                                                               \
-        for (; i + SUMS_STEP <= n; i += SUMS_STEP) {                                                                 \
-            const vector *p = (const vector *)(x + i);                                                               \
-            a += WIDEN(p[0]);                                                                                        \
-            b += WIDEN(p[1]);                                                                                        \
-            c += WIDEN(p[2]);                                                                                        \
-            d += WIDEN(p[3]);                                                                                        \
-        }                                                                                                            \
-        for (; i < n; i++)                                                                                           \
-            rest += x[i];                                                                                            \
-        return sums_total(a, b, c, d) + rest;                                                                        \
-    }                                                                                                                \
-    static inline double squares_##name(const number *x, int64_t n, double mean)                                    \
-    {                                                                                                                \
-        const sums_wide zero = {0}, m = zero + mean;                                                                 \
-        sums_wide a = zero, b = zero, c = zero, d = zero, off;                                                       \
-        double rest = 0;                                                                                             \
-        int64_t i = 0;                                                                                               \
-        for (; i + SUMS_STEP <= n; i += SUMS_STEP) {                                                                 \
-            const vector *p = (const vector *)(x + i);                                                               \
-            off = WIDEN(p[0]) - m, a += off * off;                                                                   \
-            off = WIDEN(p[1]) - m, b += off * off;                                                                   \
-            off = WIDEN(p[2]) - m, c += off * off;                                                                   \
-            off = WIDEN(p[3]) - m, d += off * off;                                                                   \
-        }                                                                                                            \
-        for (; i < n; i++)                                                                                           \
-            rest += (x[i] - mean) * (x[i] - mean);                                                                   \
-        return sums_total(a, b, c, d) + rest;                                                                        \
-    }                                                                                                                \
-    static inline __attribute__((always_inline)) void slopes_##name(                                                 \
-        const number *dy, const number *x, int64_t n, number mean, number inverse, number gain, number bias,         \
-        const int rectified, double *dgain, double *dbias)                                                           \
-    {                                                                                                                \
-        const sums_wide zero = {0};                                                                                  \
-        sums_wide a = zero, b = zero, e = zero, f = zero, v;                                                         \
-        vector d, xhat;                                                                                              \
-        double gains = 0, biases = 0;                                                                                \
-        int64_t i = 0;                                                                                               \
-        for (; i + 2 * SUMS_LANES <= n; i += 2 * SUMS_LANES) {                                                       \
-            const vector *p = (const vector *)(dy + i), *q = (const vector *)(x + i);                                \
-            xhat = (q[0] - mean) * inverse, d = THROUGH(p[0], xhat, vector, integers);                               \
-            v = WIDEN(d), a += v, e += v * WIDEN(xhat);                                                              \
-            xhat = (q[1] - mean) * inverse, d = THROUGH(p[1], xhat, vector, integers);                               \
-            v = WIDEN(d), b += v, f += v * WIDEN(xhat);                                                              \
-        }                                                                                                            \
-        for (; i < n; i++) {                                                                                         \
-            const number h = (x[i] - mean) * inverse, g = !rectified || gain * h + bias > 0 ? dy[i] : 0;             \
-            biases += g, gains += (double)g * (double)h;                                                             \
-        }                                                                                                            \
-        *dbias = sums_total(a, b, zero, zero) + biases;                                                              \
-        *dgain = sums_total(e, f, zero, zero) + gains;                                                               \
+/* sum x */
+#define SUM(name, number, vector)                                                                              \
+    static inline double block_##name(const number *x, int64_t n)                                              \
+    {                                                                                                          \
+        const int64_t lanes = 64 / sizeof(number);                                                             \
+        vector a = {0}, b = a, c = a, d = a; /* so that none waits for another */                              \
+        double rest = 0;                                                                                       \
+        int64_t i = 0;                                                                                         \
+        for (; i + 4 * lanes <= n; i += 4 * lanes) {                                                           \
+            const vector *p = (const vector *)(x + i);                                                         \
+            a += p[0], b += p[1], c += p[2], d += p[3];                                                        \
+        }                                                                                                      \
+        for (; i < n; i++)                                                                                     \
+            rest += x[i];                                                                                      \
+        return sums_total(sums_widened_##name((a + b) + (c + d))) + rest;                                      \
+    }                                                                                                          \
+    static inline double sum_##name(const number *x, int64_t n)                                                \
+    {                                                                                                          \
+        double sum = 0;                                                                                        \
+        for (int64_t i = 0; i < n; i += SUMS_BLOCK)                                                            \
+            sum += block_##name(x + i, n - i < SUMS_BLOCK ? n - i : SUMS_BLOCK);                               \
+        if (!isfinite(sum)) {                                                                                  \
+            sum = 0;                                                                                           \
+            for (int64_t i = 0; i < n; i++)                                                                    \
+                sum += x[i];                                                                                   \
+        }                                                                                                      \
+        return sum;                                                                                            \
     }
+
+/* Mean and variance, divisor n. A block's mean and squares are those about a number near its mean, corrected, and
+   join those of the blocks before it (Chan, Golub, LeVeque, 1979, eqs. 1.7 and 2.1). */
+#define MOMENTS(name, number, vector)                                                                          \
+    static inline void off_##name(const number *x, int64_t n, number about, double *sum, double *squares)      \
+    {                                                                                                          \
+        const int64_t lanes = 64 / sizeof(number);                                                             \
+        vector a = {0}, b = a, e = a, f = a, off;                                                              \
+        double rest = 0, its_squares = 0;                                                                      \
+        int64_t i = 0;                                                                                         \
+        for (; i + 2 * lanes <= n; i += 2 * lanes) {                                                           \
+            const vector *p = (const vector *)(x + i);                                                         \
+            off = p[0] - about, a += off, e += off * off;                                                      \
+            off = p[1] - about, b += off, f += off * off;                                                      \
+        }                                                                                                      \
+        for (; i < n; i++) {                                                                                   \
+            const double d = (double)x[i] - about;                                                             \
+            rest += d, its_squares += d * d;                                                                   \
+        }                                                                                                      \
+        *sum = sums_total(sums_widened_##name(a + b)) + rest;                                                  \
+        *squares = sums_total(sums_widened_##name(e + f)) + its_squares;                                       \
+    }                                                                                                          \
+    static inline void moments_##name(const number *x, int64_t n, double *mean, double *var)                   \
+    {                                                                                                          \
+        double so_far = 0, total = 0, sum, squares;                                                            \
+        for (int64_t i = 0; i < n; i += SUMS_BLOCK) {                                                          \
+            const int64_t size = n - i < SUMS_BLOCK ? n - i : SUMS_BLOCK;                                      \
+            const number about = (number)(block_##name(x + i, size) / size);                                   \
+            off_##name(x + i, size, about, &sum, &squares);                                                    \
+            const double step = about + sum / size - so_far;                                                   \
+            squares -= sum / size * sum;                                                                       \
+            total += (squares > 0 || squares != squares ? squares : 0) + step * step * ((double)i / (i + size) * size); \
+            so_far += step * ((double)size / (i + size));                                                      \
+        }                                                                                                      \
+        if (!isfinite(total)) {                                                                                \
+            so_far = sum_##name(x, n) / n, total = 0;                                                          \
+            for (int64_t i = 0; i < n; i++)                                                                    \
+                total += (x[i] - so_far) * (x[i] - so_far);                                                    \
+        }                                                                                                      \
+        *mean = so_far, *var = total / n;                                                                      \
+    }
+
+/* Of dy and x, sum d and sum d xhat: xhat = (x - mean) inverse, d what a rectifier lets through of dy, or dy */
+#define SLOPES(name, number, vector, integers)                                                                 \
+    static inline __attribute__((always_inline)) void slopes_##name(                                           \
+        const number *dy, const number *x, int64_t n, number mean, number inverse, number gain, number bias,   \
+        const int rectified, double *dgain, double *dbias)                                                     \
+    {                                                                                                          \
+        const int64_t lanes = 64 / sizeof(number);                                                             \
+        sums_wide biases = {0}, gains = biases;                                                                \
+        double rest = 0, slope = 0;                                                                            \
+        int64_t i = 0;                                                                                         \
+        while (i + 2 * lanes <= n) {                                                                           \
+            const int64_t end = n - i < SUMS_BLOCK ? n : i + SUMS_BLOCK;                                       \
+            vector a = {0}, b = a, e = a, f = a, d, xhat;                                                      \
+            for (; i + 2 * lanes <= end; i += 2 * lanes) {                                                     \
+                const vector *p = (const vector *)(dy + i), *q = (const vector *)(x + i);                      \
+                xhat = (q[0] - mean) * inverse, d = THROUGH(p[0], xhat, vector, integers);                     \
+                a += d, e += d * xhat;                                                                         \
+                xhat = (q[1] - mean) * inverse, d = THROUGH(p[1], xhat, vector, integers);                     \
+                b += d, f += d * xhat;                                                                         \
+            }                                                                                                  \
+            biases += sums_widened_##name(a + b), gains += sums_widened_##name(e + f);                         \
+        }                                                                                                      \
+        if (!isfinite(sums_total(biases) + sums_total(gains)))                                                 \
+            i = 0, biases = gains = (sums_wide){0};                                                                \
+        for (; i < n; i++) {                                                                                   \
+            const number h = (x[i] - mean) * inverse, g = !rectified || gain * h + bias > 0 ? dy[i] : 0;       \
+            rest += g, slope += (double)g * (double)h;                                                         \
+        }                                                                                                      \
+        *dbias = sums_total(biases) + rest, *dgain = sums_total(gains) + slope;                                \
+    }
+
+#define SUMS(name, number, vector, integers)                                                                   \
+    SUM(name, number, vector)                                                                                  \
+    MOMENTS(name, number, vector)                                                                              \
+    SLOPES(name, number, vector, integers)
 
 SUMS(f32, float, sums_f32, sums_i32)
 SUMS(f64, double, sums_f64, sums_i64)
