@@ -29,9 +29,9 @@ class Optimizer:
     def step(self, parameters: Mapping[str, Parameter], lr: float) -> None:
         """One step of every parameter."""
         for name, p in parameters.items():
-            decay = 0.0 if p.role == "step" else self.weight_decay
-            rest = None if not decay or p.store.rest.is_zero else p.store.rest_values()
-            self.update(name, p.store.values, p.store.grad, lr, decay, rest)
+            store, decay = p.store, 0.0 if p.role == "step" else self.weight_decay
+            rest = None if not decay or store.rest.is_zero else store.rest_values()
+            self.update(name, store.values, store.grad, lr, decay, rest)
 
     def update(
         self, name: str, w: np.ndarray, g: np.ndarray, lr: float, decay: float = 0.0, rest: np.ndarray | None = None

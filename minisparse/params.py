@@ -9,6 +9,7 @@ compressor, the memory account and the cost model read these facts and never ask
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -90,19 +91,14 @@ class Parameter:
         """Start values from this key; no mask, rest_scale 0."""
         self.init = replace(self.init, key=key)
         self.dtype = dtype
-        self._store: Store | None = None
+        vars(self).pop("store", None)
         self.notes: dict[str, np.ndarray] = {}
 
-    @property
+    @cached_property
     def store(self) -> Store:
-        if self._store is None:
-            values = self.init.range(0, self.size).astype(self.dtype, copy=False).reshape(self.shape)
-            self._store = DenseStore(values, replace(self.init, factor=0.0))
-        return self._store
-
-    @store.setter
-    def store(self, store: Store) -> None:
-        self._store = store
+        """How the values are held, dense until it is set."""
+        values = self.init.range(0, self.size).astype(self.dtype, copy=False).reshape(self.shape)
+        return DenseStore(values, replace(self.init, factor=0.0))
 
     @property
     def size(self) -> int:

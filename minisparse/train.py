@@ -93,7 +93,6 @@ def train_step(run: Run) -> float:
 def learn(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
     """One step on this batch, hook by hook; returns its loss."""
     model, method, optimizer = run.model, run.method, run.optimizer
-    parameters = model.parameters
 
     run.hold_thin_weights_sparse()
     model.zero_grad()
@@ -102,21 +101,14 @@ def learn(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
         # forward, loss, backward: of the whole batch, or group by group of layers in sub-batches
         loss = serial.backpropagate(run.groups, x.astype(model.dtype, copy=False), labels, run.settings.smoothing)
 
-    for name, p in parameters.items():
-        p.store.values, cache = latent[name]
-        p.store.grad = method.pullback(p, p.store.grad, cache)
-        penalty, gradient = method.penalty(p)
-        if isinstance(gradient, np.ndarray) or gradient:
-            p.store.grad += gradient
-        loss += penalty
-
+    loss += _pull_back(run, latent)
     if not np.isfinite(loss):
         epoch, i = divmod(run.step, len(run.batches))
         raise FloatingPointError(
             f"the loss is {loss} at epoch {epoch + 1}, step {i + 1}: lower lr={run.settings.lr} or add warmup"
         )
     run.lr, optimizer.weight_decay = method.pace(run)
-    optimizer.step(parameters, run.lr)
+    optimizer.step(model.parameters, run.lr)
     run.step += 1
     run.loss_sum += loss
     method.after_step(run)
@@ -126,19 +118,38 @@ def learn(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
 def _transform(run: Run) -> dict[str, tuple[np.ndarray, Any]]:
     """Put the weights that the network runs on into the stores; by name, those that are trained and the cache."""
     latent = {}
-    for name, p in run.model.parameters.items():
+    for name, p in run.model.parameters.items() if run.method.owns("transform") else ():
         used, cache = run.method.transform(p, p.store.values)
         latent[name] = p.store.values, cache
         p.store.values = used
     return latent
 
 
+def _put_back(run: Run, latent: dict[str, tuple[np.ndarray, Any]]) -> None:
+    """The weights that are trained."""
+    for name, (values, _) in latent.items():
+        run.model.parameters[name].store.values = values
+
+
+def _pull_back(run: Run, latent: dict[str, tuple[np.ndarray, Any]]) -> float:
+    """Put them back, with their gradient, penalties among it; returns what these add to the loss."""
+    method, added = run.method, 0.0
+    _put_back(run, latent)
+    for name, p in run.model.parameters.items() if method.owns("pullback", "penalty") else ():
+        _, cache = latent.get(name, (None, None))
+        p.store.grad = method.pullback(p, p.store.grad, cache)
+        penalty, gradient = method.penalty(p)
+        if isinstance(gradient, np.ndarray) or gradient:
+            p.store.grad += gradient
+        added += penalty
+    return added
+
+
 def end_epoch(run: Run) -> dict[str, Any]:
     """Evaluate on the validation split and add a row to the log."""
     latent = _transform(run)
     result = evaluate(run.model, run.data.validation)
-    for name, p in run.model.parameters.items():
-        p.store.values, _ = latent[name]
+    _put_back(run, latent)
     row = {
         "epoch": run.step // len(run.batches),
         "step": run.step,

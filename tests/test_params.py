@@ -50,7 +50,7 @@ def test_a_fresh_parameter_is_dense_at_its_initial_values_with_rest_zero(dtype):
 def test_values_are_made_only_when_they_are_asked_for():
     p = Parameter((10**6, 10**6), Init("normal", 1.0))
     p.initialise(3)
-    assert p.size == 10**12 and p._store is None
+    assert p.size == 10**12 and "store" not in vars(p)
 
 
 def test_initialise_begins_anew():

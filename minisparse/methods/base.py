@@ -71,6 +71,11 @@ class Method:
     def finish(self, run: Run) -> None:
         """Leave the facts that the compressor reads."""
 
+    @classmethod
+    def owns(cls, *hooks: str) -> bool:
+        """Whether one of these hooks is not the base's, which does nothing."""
+        return any(getattr(cls, hook) is not getattr(Method, hook) for hook in hooks)
+
     def config(self) -> dict[str, Any]:
         """The name and the settings: plain JSON values."""
         return {"name": self.name, **to_config(self)}
