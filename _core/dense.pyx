@@ -96,11 +96,11 @@ cdef fill(const floating[:, ::1] a, bint a_turned, const floating[:, ::1] b, bin
     # rows of a tile lie in [0, rows), terms in [0, depth); packed panels have zeros where b ends
     for task in prange(groups * shares, nogil=True, schedule="static", num_threads=threads):
         if floating is float:
-            block_of(<vf32*>NULL, q, p.panels * (task // shares) // groups, p.panels * (task // shares + 1) // groups,
-                     tiles * (task % shares) // shares, tiles * (task % shares + 1) // shares)
+            block_of(<vf32*>NULL, q, p.panels * (task % groups) // groups, p.panels * (task % groups + 1) // groups,
+                     tiles * (task // groups) // shares, tiles * (task // groups + 1) // shares)
         else:
-            block_of(<vf64*>NULL, q, p.panels * (task // shares) // groups, p.panels * (task // shares + 1) // groups,
-                     tiles * (task % shares) // shares, tiles * (task % shares + 1) // shares)
+            block_of(<vf64*>NULL, q, p.panels * (task % groups) // groups, p.panels * (task % groups + 1) // groups,
+                     tiles * (task // groups) // shares, tiles * (task // groups + 1) // shares)
 
 
 cdef void block_of(const vector* _, Product* p, int64_t left, int64_t right, int64_t top,
