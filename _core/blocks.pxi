@@ -14,7 +14,6 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 import math
-import os
 
 import numpy as np
 
@@ -43,6 +42,9 @@ cdef extern from "stream.h" nogil:
     enum: STREAMED
     void stream_line(void*, const void*)
     void fence()
+
+cdef extern from "<omp.h>" nogil:
+    int omp_get_max_threads()
 
 ctypedef fused vector:
     vf32
@@ -122,7 +124,7 @@ cdef offsets32(pixels, Plan plan, shape):
 
 cdef bands_of(rows, nbytes):
     """(blocks of the batch, rows of y a task, an even number); results do not depend on the rows."""
-    blocks, wanted = -(-nbytes // PIXEL), os.cpu_count() or 1
+    blocks, wanted = -(-nbytes // PIXEL), omp_get_max_threads()
     bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, rows // BAND))
     return blocks, -(-rows // (2 * bands)) * 2
 

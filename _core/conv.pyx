@@ -206,7 +206,7 @@ cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, normal):
     rows = max(1, min(TURNED // size[1], size[0]))
     tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-size[0] // rows)
     parts = max(1, min(tasks, PARTS, ENTRIES // (panels * entries)))
-    groups = min(panels, -(-2 * (os.cpu_count() or 1) // parts))  # results do not depend on them
+    groups = min(panels, -(-2 * omp_get_max_threads() // parts))  # results do not depend on them
     partial = empty_array((parts, panels, entries), dy.dtype)
     dy, winner = as_packed(dy, winner)
     _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, tasks, groups, winner, *size,

@@ -15,10 +15,12 @@ inverse, gain and bias (norm_ref.py, eq. 3), and it is normalised while it is re
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 from minisparse._core import norm_ref, pool_ref
+from minisparse._core.relu_ref import REAL
 
 
 def convolve(
@@ -172,13 +174,19 @@ LARGEST = 2**31 - 1
 
 def check_geometry(kernel, stride: int, padding: int, groups: int) -> None:
     """ValueError unless these are whole numbers of a geometry."""
+    _check_numbers(*kernel, stride, padding, groups)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _check_numbers(height: int, width: int, stride: int, padding: int, groups: int) -> None:
     for name, least, value in (
-        ("kernel", 1, kernel[0]), ("kernel", 1, kernel[1]), ("stride", 1, stride), ("padding", 0, padding),
+        ("kernel", 1, height), ("kernel", 1, width), ("stride", 1, stride), ("padding", 0, padding),
         ("groups", 1, groups),
     ):
         _check_integer(name, value, least)
 
 
+@lru_cache(maxsize=256, typed=True)
 def check_size(height: int, width: int, channels: int = 0) -> None:
     """ValueError unless these are whole numbers."""
     _check_integer("height", height, 0)
@@ -193,7 +201,7 @@ def _check_integer(name: str, value: int, least: int) -> None:
 
 def check_weight(w: np.ndarray) -> None:
     """ValueError unless w is (O, C / groups, kh, kw) of float32 or float64."""
-    if w.ndim != 4 or w.dtype not in (np.float32, np.float64):
+    if w.ndim != 4 or w.dtype not in REAL:
         raise ValueError(f"w is {w.dtype} of shape {w.shape}: expected float32 or float64, (O, C / groups, kh, kw)")
 
 
@@ -213,7 +221,7 @@ def check_image(name: str, image: np.ndarray, dtype: np.dtype, batch: int | None
     """ValueError unless the array is (channels, height, width, N) of this float dtype."""
     if image.ndim != 4 or batch not in (None, image.shape[-1]):
         raise ValueError(f"{name} has shape {image.shape}, expected (channels, height, width, {batch or 'N'})")
-    if image.dtype != dtype or dtype not in (np.float32, np.float64):
+    if image.dtype != dtype or dtype not in REAL:
         raise ValueError(f"{name} is {image.dtype} beside {dtype}: both must be float32 or both float64")
 
 
@@ -223,6 +231,7 @@ def check_channels(outputs: int, inputs: int, channels: int, groups: int) -> Non
         raise ValueError(f"{groups} groups do not part {outputs} outputs and {channels} channels, {inputs} to a group")
 
 
+@lru_cache(maxsize=256)
 def check_fit(kernel, stride: int, padding: int, size) -> tuple[int, int]:
     """(Ho, Wo); ValueError if the kernel does not fit the padded image."""
     sizes = tuple((int(s) + 2 * int(padding) - int(k)) // int(stride) + 1 for s, k in zip(size, kernel, strict=True))

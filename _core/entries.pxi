@@ -4,9 +4,6 @@
 # of heights, so that of entries in the padding above and below an image none is read. Channels without any are not
 # packed.
 
-cdef extern from "<omp.h>" nogil:
-    int omp_get_max_threads()
-
 cdef enum:
     NEAR = 20 << 10  # bytes in the nearest cache, about
     ENTRIES = 14     # of a sum that pay for keeping it

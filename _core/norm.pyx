@@ -143,7 +143,8 @@ def normalise(x, mean, inverse, gain, bias, rectified):
 
 def _vectors(x, *vectors):
     """Vectors one a row, of the dtype of x."""
-    return np.concatenate([column.T for column in twin.check_columns(x, *vectors)])
+    twin.check_vectors(x, *vectors)
+    return np.array(vectors, x.dtype)
 
 
 cdef void normalise_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, bint rectified,

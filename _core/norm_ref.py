@@ -181,10 +181,15 @@ def check_added(added: np.ndarray | None, x: np.ndarray) -> None:
 
 def check_columns(x: np.ndarray, *vectors: np.ndarray) -> list[np.ndarray]:
     """Vectors (C,) as (C, 1) of the dtype of x; ValueError for another shape."""
+    check_vectors(x, *vectors)
+    return [vector.astype(x.dtype)[:, None] for vector in vectors]
+
+
+def check_vectors(x: np.ndarray, *vectors: np.ndarray) -> None:
+    """ValueError unless each has a float for a channel of x."""
     for vector in vectors:
         if vector.shape != x.shape[:1] or vector.dtype.kind not in "fc":
             raise ValueError(f"{vector.dtype} {vector.shape} must be floats of shape {x.shape[:1]}, one a channel")
-    return [vector.astype(x.dtype)[:, None] for vector in vectors]
 
 
 def _wide(x: np.ndarray) -> type:

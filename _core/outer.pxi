@@ -24,6 +24,7 @@ def _outer(const int32_t[:, ::1] at, const int64_t[:, ::1] fields, const floatin
     cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t turned = rows * target.width * PIXEL * (PIXEL // sizeof(floating))
     cdef int64_t strips = (LINE // sizeof(floating)) * (rows * target.width + 1) * PIXEL
+    cdef bint gaps = target.channels % (LINE // <int64_t>sizeof(floating)) > 0
     cdef char* memory = NULL
     cdef Tiles tiles
     tiles.at, tiles.fields, tiles.count = &at[0, 0], &fields[0, 0], at.shape[0]
@@ -37,6 +38,9 @@ def _outer(const int32_t[:, ::1] at, const int64_t[:, ::1] fields, const floatin
     # as above; a job adds to panels of its own, of its part of `partial`
     with nogil, parallel(num_threads=threads):
         memory = <char*>malloc(size + turned + strips + LINE)
+        if memory != NULL and gaps:
+            # lanes without an output: numbers of any memory may be slow ones
+            memset(to_line(memory) + size + turned, 0, strips)
         for job in prange(tiles.parts * groups, schedule="dynamic"):
             if memory == NULL:
                 failed += 1

@@ -9,7 +9,8 @@ What was positive is read off y, which the layer above keeps anyway, so that for
 
 import numpy as np
 
-FLOATS = np.float32, np.float64, np.complex64, np.complex128
+REAL = np.dtype(np.float32), np.dtype(np.float64)
+FLOATS = *REAL, np.dtype(np.complex64), np.dtype(np.complex128)
 """What layers compute with; complex where a derivative is taken by a complex step."""
 
 

@@ -12,6 +12,7 @@ whatever the number of threads.
 import numpy as np
 
 from minisparse._core.pattern import Pattern
+from minisparse._core.relu_ref import REAL
 
 
 def matmul(pattern: Pattern, values: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -87,7 +88,7 @@ def check_operand(name: str, array: np.ndarray, dtype: np.dtype, rows: int | Non
     if array.ndim != 2 or rows not in (None, array.shape[0]) or batch not in (None, array.shape[1]):
         expected = ", ".join("any" if size is None else str(size) for size in (rows, batch))
         raise ValueError(f"{name} has shape {array.shape}, expected ({expected})")
-    if array.dtype != dtype or dtype not in (np.float32, np.float64):
+    if array.dtype != dtype or dtype not in REAL:
         raise ValueError(f"{name} is {array.dtype} beside {dtype}: both must be float32 or both float64")
 
 

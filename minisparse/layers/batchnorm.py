@@ -164,7 +164,7 @@ class NormalisedConv(Fused):
         rows = x.reshape(len(x), -1)  # (C, n)
         mean, inverse = self.norm.statistics(rows, training)
         vectors = mean, inverse, self.norm.params["gain"].value(), self.norm.params["bias"].value()
-        normal = np.stack(vectors, axis=1).astype(x.dtype)  # (C, 4)
+        normal = np.array(vectors, x.dtype).T  # (C, 4)
         y, _ = self.conv.forward(x, training, normal)
         return y, (x, normal, (rows, mean, inverse, training))
 

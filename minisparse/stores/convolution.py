@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minisparse._core import norm, pool
+from minisparse._core.relu_ref import REAL
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Geometry:
 
     def fits_kernels(self, *arrays: np.ndarray) -> bool:
         """Whether the core's convolutions are the way: real operands of one precision, and more than one product."""
-        real = arrays[0].dtype in (np.float32, np.float64) and all(a.dtype == arrays[0].dtype for a in arrays)
-        return real and not self.is_product
+        kinds = {array.dtype for array in arrays}
+        return len(kinds) == 1 and kinds.issubset(REAL) and not self.is_product
 
     def windows(self, padded: np.ndarray) -> np.ndarray:
         """A view (C, kh, kw, Ho, Wo, N) of a padded image (C, H + 2p, W + 2p, N)."""

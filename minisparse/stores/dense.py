@@ -3,6 +3,7 @@
 import numpy as np
 
 from minisparse._core import conv, dense
+from minisparse._core.relu_ref import REAL
 from minisparse.stores.base import Store
 from minisparse.stores.convolution import Pooling
 
@@ -91,7 +92,7 @@ class DenseStore(Store):
     def _fits_kernel(self, groups: int, *operands: np.ndarray) -> bool:
         """Whether the core's product is the way: one group, and real operands of one precision."""
         kinds = {self.values.dtype, *(operand.dtype for operand in operands)}
-        return groups == 1 and len(kinds) == 1 and self.values.dtype in (np.float32, np.float64)
+        return groups == 1 and len(kinds) == 1 and self.values.dtype in REAL
 
     def _matrices(self, groups: int) -> np.ndarray:
         return self.values.reshape(groups, len(self.values) // groups, -1)
