@@ -178,22 +178,15 @@ cdef void tile_of(Product* p, const char* a, int64_t a_row, int64_t a_column, in
     cdef int64_t i, count = min(ROWS, p.rows - row), nbytes = min(WIDE, p.c_row - panel * WIDE)
     cdef vector[2 * ROWS] sums
     cdef char* c = p.c + row * p.c_row + panel * WIDE
-    if not first or count < ROWS or nbytes < WIDE:
-        memset(sums, 0, sizeof(sums))
-    if first:
-        for i in range(count):
-            copy_row(&sums[2 * i], c + i * p.c_row, nbytes)
-    eight(a, a_row, a_column, b, b_row, depth, sums)
+    if count == ROWS and nbytes == WIDE:
+        eight(a, a_row, a_column, b, b_row, depth, c, p.c_row, first > 0)
+        return
+    memset(sums, 0, sizeof(sums))
+    for i in range(count if first else 0):
+        memcpy(&sums[2 * i], c + i * p.c_row, nbytes)
+    eight(a, a_row, a_column, b, b_row, depth, <char*>sums, WIDE, True)
     for i in range(count):
-        copy_row(c + i * p.c_row, &sums[2 * i], nbytes)
-
-
-cdef inline void copy_row(void* to, const void* source, int64_t nbytes) noexcept nogil:
-    """Two vectors at once, where the row is whole."""
-    if nbytes == WIDE:
-        memcpy(to, source, WIDE)
-    else:
-        memcpy(to, source, nbytes)
+        memcpy(c + i * p.c_row, &sums[2 * i], nbytes)
 
 
 cdef inline vector splat(const vector* _, const void* p) noexcept nogil:
@@ -205,16 +198,23 @@ cdef inline vector splat(const vector* _, const void* p) noexcept nogil:
 
 
 cdef void eight(const char* a, int64_t row, int64_t step, const vector* b, int64_t b_row, int64_t depth,
-                vector* sums) noexcept nogil:
-    """Adds eight rows by two vectors to `sums` (8, 2)."""
+                char* c, int64_t c_row, bint more) noexcept nogil:
+    """Eight rows by two vectors of c; they go on from what is there where there is `more`."""
     cdef const vector* p
     cdef const char* q
     cdef vector v, r, s
-    cdef vector a0 = sums[0], b0 = sums[2], c0 = sums[4], d0 = sums[6]
-    cdef vector e0 = sums[8], f0 = sums[10], g0 = sums[12], h0 = sums[14]
-    cdef vector a1 = sums[1], b1 = sums[3], c1 = sums[5], d1 = sums[7]
-    cdef vector e1 = sums[9], f1 = sums[11], g1 = sums[13], h1 = sums[15]
-    cdef int64_t k, row3 = 3 * row
+    cdef vector a0, a1, b0, b1, c0, c1, d0, d1, e0, e1, f0, f1, g0, g1, h0, h1
+    cdef int64_t i, k, row3 = 3 * row
+    cdef double zero = 0
+    cdef vector* to[ROWS]
+    for i in range(ROWS):
+        to[i] = <vector*>(c + i * c_row)
+    if more:
+        a0, b0, c0, d0, e0, f0, g0, h0 = to[0][0], to[1][0], to[2][0], to[3][0], to[4][0], to[5][0], to[6][0], to[7][0]
+        a1, b1, c1, d1, e1, f1, g1, h1 = to[0][1], to[1][1], to[2][1], to[3][1], to[4][1], to[5][1], to[6][1], to[7][1]
+    else:
+        a0 = b0 = c0 = d0 = e0 = f0 = g0 = h0 = splat(b, &zero)
+        a1 = b1 = c1 = d1 = e1 = f1 = g1 = h1 = a0
     q = a + 4 * row
     p = b
     for k in range(depth):
@@ -246,5 +246,5 @@ cdef void eight(const char* a, int64_t row, int64_t step, const vector* b, int64
         p = <const vector*>(<const char*>p + b_row)
         a += step
         q += step
-    sums[0], sums[2], sums[4], sums[6], sums[8], sums[10], sums[12], sums[14] = a0, b0, c0, d0, e0, f0, g0, h0
-    sums[1], sums[3], sums[5], sums[7], sums[9], sums[11], sums[13], sums[15] = a1, b1, c1, d1, e1, f1, g1, h1
+    to[0][0], to[1][0], to[2][0], to[3][0], to[4][0], to[5][0], to[6][0], to[7][0] = a0, b0, c0, d0, e0, f0, g0, h0
+    to[0][1], to[1][1], to[2][1], to[3][1], to[4][1], to[5][1], to[6][1], to[7][1] = a1, b1, c1, d1, e1, f1, g1, h1
