@@ -6,15 +6,14 @@
 * threads take whole channels, so that results do not depend on their number
 * sums go in the precision of x over a block, the blocks in float64; mean and variance in one pass (sums.h)
 * no contraction to fused multiply-add: what is no sum is promised to the bit
-* pooled, a channel is normalised, or its gradient spread out, in memory that stays near the processor
+* pooled, windows are normalised in registers, and the sums of their gradient look at the winners alone (windows.h)
 * complex arrays take the twin
 """
 
 from cython cimport floating
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memset
 
 import numpy as np
 
@@ -30,26 +29,26 @@ cdef extern from "sums.h" nogil:
     void slopes_f32(const float*, const float*, int64_t, float, float, float, float, bint, double*, double*)
     void slopes_f64(const double*, const double*, int64_t, double, double, double, double, bint, double*, double*)
 
-cdef extern from "wide.h" nogil:
-    ctypedef float vf32
-    ctypedef double vf64
-    vf32 largest32(vf32, vf32, vf32, vf32, uint8_t*)
-    vf64 largest64(vf64, vf64, vf64, vf64, uint8_t*)
-    void keep32(void*, const void*, const uint8_t*, int)
-    void keep64(void*, const void*, const uint8_t*, int)
+cdef extern from "windows.h" nogil:
+    void pool_f32(const float*, int64_t, int64_t, int64_t, const float*, float*, uint8_t*)
+    void pool_f64(const double*, int64_t, int64_t, int64_t, const double*, double*, uint8_t*)
+    void pooled_slopes_f32(const float*, const uint8_t*, const float*, int64_t, int64_t, int64_t, const float*,
+                           double*, double*)
+    void pooled_slopes_f64(const double*, const uint8_t*, const double*, int64_t, int64_t, int64_t, const double*,
+                           double*, double*)
+    void pooled_gradient_f32(const float*, const uint8_t*, const float*, int64_t, int64_t, int64_t, int, const float*,
+                             const float*, bint, float*)
+    void pooled_gradient_f64(const double*, const uint8_t*, const double*, int64_t, int64_t, int64_t, int,
+                             const double*, const double*, bint, double*)
 
 cdef extern from "stream.h" nogil:
     enum: STREAMED
     void put(void *to, const void *block, int64_t nbytes, bint streamed)
     void fence()
 
-cdef extern from "<omp.h>" nogil:
-    int omp_get_max_threads()
-
 cdef enum:
     SMALL = 16384       # numbers that are not worth a second thread
     BLOCK = 1024        # numbers of a result that leave together
-    LINE = 64           # bytes of a vector
 
 
 def forward(x, gain, bias, eps, rectified, added=None):
@@ -238,6 +237,8 @@ cdef void pull_back(const floating* dy, const floating* x, int64_t n, floating m
             dx[i] = scale * (dy[i] - (level + (x[i] - mean) * inverse * slope))
 
 
+# Pooled: the largest of each window of 2 x 2, which alone is written; its gradient is never spread out in memory.
+
 def forward_pooled(x, gain, bias, eps):
     twin.check_images(x)
     if x.dtype.kind == "c":
@@ -246,63 +247,33 @@ def forward_pooled(x, gain, bias, eps):
     y = empty_array((channels, height // 2, width // 2, images), x.dtype)
     winner, mean, var = empty_array(y.shape, np.dtype(np.uint8)), np.empty(channels), np.empty(channels)
     if x.dtype == np.float32:
-        forward_images[float](np.ascontiguousarray(x), vectors, eps, _room(x), y, winner, mean, var)
+        forward_images[float](np.ascontiguousarray(x), vectors, eps, y, winner, mean, var)
     else:
-        forward_images[double](np.ascontiguousarray(x), vectors, eps, _room(x), y, winner, mean, var)
+        forward_images[double](np.ascontiguousarray(x), vectors, eps, y, winner, mean, var)
     return y, winner, mean, var
 
 
-def _room(x):
-    """A channel of x for each thread."""
-    return empty_array((omp_get_max_threads(), x[:1].size), x.dtype)
-
-
 cdef void forward_images(const floating[:, :, :, ::1] x, const floating[:, ::1] vectors, double eps,
-                         floating[:, ::1] room, floating[:, :, :, ::1] y, uint8_t[:, :, :, ::1] winner,
-                         double[::1] mean, double[::1] var):
+                         floating[:, :, :, ::1] y, uint8_t[:, :, :, ::1] winner, double[::1] mean, double[::1] var):
     cdef int64_t c, n = x.shape[1] * x.shape[2] * x.shape[3]
-    # x has images of at least 2 x 2, room a row of n numbers a thread: check_images; so in `backward_images`
+    # x has images of at least 2 x 2: check_images; so in `backward_images`
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         look_at(&x[c, 0, 0, 0], n, &mean[c], &var[c])
-        normalise_row(&x[c, 0, 0, 0], n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
-                      vectors[1, c], True, &room[threadid(), 0])
-        pool(&room[threadid(), 0], x.shape[1], x.shape[2], x.shape[3], &y[c, 0, 0, 0], &winner[c, 0, 0, 0])
+        pool(&x[c, 0, 0, 0], x.shape[1], x.shape[2], x.shape[3], <floating>mean[c],
+             <floating>(1 / sqrt(var[c] + eps)), vectors[0, c], vectors[1, c], &y[c, 0, 0, 0], &winner[c, 0, 0, 0])
 
 
-cdef void pool(const floating* x, int64_t height, int64_t width, int64_t images, floating* y,
-               uint8_t* winner) noexcept nogil:
-    """The largest of each window of a channel, and its place."""
-    cdef int64_t i, j
-    cdef const floating* corner
+cdef void pool(const floating* x, int64_t height, int64_t width, int64_t images, floating mean, floating inverse,
+               floating gain, floating bias, floating* y, uint8_t* winner) noexcept nogil:
+    """Of a channel."""
+    cdef floating[4] normal
+    cdef int64_t i, row = width * images, part = width // 2 * images
+    normal[0], normal[1], normal[2], normal[3] = mean, inverse, gain, bias
     for i in range(height // 2):
-        for j in range(width // 2):
-            corner = x + (2 * i * width + 2 * j) * images
-            largest_of(corner, corner + images, corner + width * images, corner + (width + 1) * images, images, y,
-                       winner)
-            y += images
-            winner += images
-
-
-cdef void largest_of(const floating* a, const floating* b, const floating* c, const floating* d, int64_t n,
-                     floating* y, uint8_t* winner) noexcept nogil:
-    """A vector at a time, then number by number: the first of equal ones, the last NaN."""
-    cdef const floating* pixels[4]
-    cdef int64_t k = 0, place
-    while k + LINE // <int64_t>sizeof(floating) <= n:
         if floating is float:
-            (<vf32*>(y + k))[0] = largest32((<const vf32*>(a + k))[0], (<const vf32*>(b + k))[0],
-                                            (<const vf32*>(c + k))[0], (<const vf32*>(d + k))[0], winner + k)
+            pool_f32(x + 2 * i * row, row, images, width // 2, normal, y + i * part, winner + i * part)
         else:
-            (<vf64*>(y + k))[0] = largest64((<const vf64*>(a + k))[0], (<const vf64*>(b + k))[0],
-                                            (<const vf64*>(c + k))[0], (<const vf64*>(d + k))[0], winner + k)
-        k += LINE // <int64_t>sizeof(floating)
-    pixels[0], pixels[1], pixels[2], pixels[3] = a, b, c, d
-    while k < n:
-        y[k], winner[k] = a[k], 0
-        for place in range(1, 4):
-            if pixels[place][k] > y[k] or pixels[place][k] != pixels[place][k]:
-                y[k], winner[k] = pixels[place][k], <uint8_t>place
-        k += 1
+            pool_f64(x + 2 * i * row, row, images, width // 2, normal, y + i * part, winner + i * part)
 
 
 def backward_pooled(dy, winner, x, mean, inverse, gain, bias, batch):
@@ -314,46 +285,49 @@ def backward_pooled(dy, winner, x, mean, inverse, gain, bias, batch):
     dgain, dbias = np.empty(len(x)), np.empty(len(x))
     dy, winner, x = np.ascontiguousarray(dy), np.ascontiguousarray(winner), np.ascontiguousarray(x)
     if x.dtype == np.float32:
-        backward_images[float](dy, winner, x, vectors, batch, _room(x), dx, dgain, dbias)
+        backward_images[float](dy, winner, x, vectors, batch, dx, dgain, dbias)
     else:
-        backward_images[double](dy, winner, x, vectors, batch, _room(x), dx, dgain, dbias)
+        backward_images[double](dy, winner, x, vectors, batch, dx, dgain, dbias)
     return dx, dgain, dbias
 
 
 cdef void backward_images(const floating[:, :, :, ::1] dy, const uint8_t[:, :, :, ::1] winner,
                           const floating[:, :, :, ::1] x, const floating[:, ::1] vectors, bint batch,
-                          floating[:, ::1] room, floating[:, :, :, ::1] dx, double[::1] dgain, double[::1] dbias):
+                          floating[:, :, :, ::1] dx, double[::1] dgain, double[::1] dbias):
     cdef int64_t c, n = x.shape[1] * x.shape[2] * x.shape[3]
     cdef bint streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        spread(&dy[c, 0, 0, 0], &winner[c, 0, 0, 0], x.shape[1], x.shape[2], x.shape[3], &room[threadid(), 0])
-        backward_row(&room[threadid(), 0], &x[c, 0, 0, 0], n, vectors[0, c], vectors[1, c], vectors[2, c],
-                     vectors[3, c], batch, True, streamed, &dx[c, 0, 0, 0], &dgain[c], &dbias[c])
+        backward_image(&dy[c, 0, 0, 0], &winner[c, 0, 0, 0], &x[c, 0, 0, 0], x.shape[1], x.shape[2], x.shape[3],
+                       vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], batch, streamed, &dx[c, 0, 0, 0],
+                       &dgain[c], &dbias[c])
 
 
-cdef void spread(const floating* dy, const uint8_t* winner, int64_t height, int64_t width, int64_t images,
-                 floating* dx) noexcept nogil:
-    """The gradient of all pixels of a channel: of each window that of the winner, and zeros."""
-    cdef int64_t i, j, across = width // 2
-    for i in range(height):
-        for j in range(width):
-            if i < height // 2 * 2 and j < 2 * across:
-                keep(dy + (i // 2 * across + j // 2) * images, winner + (i // 2 * across + j // 2) * images, images,
-                     <uint8_t>(i % 2 * 2 + j % 2), dx)
-            else:
-                memset(dx, 0, images * sizeof(floating))
-            dx += images
-
-
-cdef void keep(const floating* dy, const uint8_t* winner, int64_t n, uint8_t place, floating* dx) noexcept nogil:
-    cdef floating zero = 0
-    cdef int64_t k = 0, step = 2 * LINE // <int64_t>sizeof(floating)
-    while k + step <= n:
+cdef void backward_image(const floating* dy, const uint8_t* winner, const floating* x, int64_t height, int64_t width,
+                         int64_t images, floating mean, floating inverse, floating gain, floating bias, bint batch,
+                         bint streamed, floating* dx, double* dgain, double* dbias) noexcept nogil:
+    """Of a channel: eqs. 4 and 5."""
+    cdef floating[4] normal
+    cdef floating[3] pull
+    cdef int64_t i, n = height * width * images, row = width * images, part = width // 2 * images
+    normal[0], normal[1], normal[2], normal[3] = mean, inverse, gain, bias
+    dgain[0] = dbias[0] = 0
+    for i in range(height // 2):
         if floating is float:
-            keep32(dx + k, dy + k, winner + k, place)
+            pooled_slopes_f32(dy + i * part, winner + i * part, x + 2 * i * row, row, images, width // 2, normal,
+                              dgain, dbias)
         else:
-            keep64(dx + k, dy + k, winner + k, place)
-        k += step
-    while k < n:
-        dx[k] = zero + (dy[k] if winner[k] == place else zero)
-        k += 1
+            pooled_slopes_f64(dy + i * part, winner + i * part, x + 2 * i * row, row, images, width // 2, normal,
+                              dgain, dbias)
+    pull[0] = gain * inverse
+    pull[1] = <floating>(dbias[0] / n) if batch else 0
+    pull[2] = <floating>(dgain[0] / n) if batch else 0
+    for i in range(height):
+        if floating is float:
+            pooled_gradient_f32(dy + i // 2 * part, winner + i // 2 * part, x + i * row, images, width,
+                                width // 2 if i // 2 < height // 2 else 0, 2 * (i % 2), normal, pull, streamed,
+                                dx + i * row)
+        else:
+            pooled_gradient_f64(dy + i // 2 * part, winner + i // 2 * part, x + i * row, images, width,
+                                width // 2 if i // 2 < height // 2 else 0, 2 * (i % 2), normal, pull, streamed,
+                                dx + i * row)
+    fence()

@@ -42,6 +42,20 @@ def test_sums_beyond_float32_are_taken_in_float64(seed, n, rectified):
         assert (abs(ours - theirs) <= 1e-5 * terms).all()
 
 
+@given(st.integers(0, 2**32), st.integers(1, 70), st.booleans())
+def test_pooled_sums_beyond_float32_are_taken_in_float64(seed, images, batch):
+    generator = np.random.default_rng(seed)
+    x, dy = (generator.normal(size=(2, n, 6, images)).astype(np.float32) for n in (5, 2))
+    dy = dy[:, :, :3] * np.float32(3e37)
+    winner = generator.integers(5, size=dy.shape).astype(np.uint8)
+    vectors = [np.full(2, v) for v in (0.1, 9.0, 1.0, 0.2)]
+    found, expected = (kernel.backward_pooled(dy, winner, x, *vectors, batch) for kernel in (norm, norm_ref))
+    terms = abs(dy).astype(np.float64).sum(axis=(1, 2, 3))
+    for ours, theirs in zip(found[1:], expected[1:], strict=True):
+        assert np.isfinite(ours).all()
+        assert (abs(ours - theirs) <= 1e-4 * terms).all()
+
+
 def test_what_is_not_finite_shows():
     x = np.ones((3, 3000), np.float32)
     x[0, 2500], x[1, 10], x[2, 2999] = np.nan, np.inf, -np.inf

@@ -129,7 +129,10 @@ class RectifiedNorm(Fused):
 
 
 class PooledNorm(Fused):
-    """A BatchNorm, its ReLU and a MaxPool2d(2): only what is pooled is written."""
+    """A BatchNorm, its ReLU and a MaxPool2d(2): only what is pooled is written.
+
+    The same to the bit, but that the sums of the gradient, over the winners alone, end in another order.
+    """
 
     def __init__(self, norm: BatchNorm):
         self.norm = norm
