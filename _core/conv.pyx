@@ -19,8 +19,7 @@ import numpy as np
 
 from minisparse._core import spconv
 from minisparse._core.conv_ref import (
-    check_bias, check_channels, check_fit, check_geometry, check_image, check_normal, check_output, check_size,
-    check_weight, check_windows,
+    check_fit, check_forward, check_input_gradient, check_weight_gradient, check_windows,
 )
 from minisparse._core.pattern import Pattern
 
@@ -38,13 +37,7 @@ cdef enum:
 
 
 def convolve(w, x, stride, padding, groups, bias=None, normal=None):
-    check_weight(w)
-    check_image("x", x, w.dtype)
-    check_geometry(w.shape[2:], stride, padding, groups)
-    check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
-    check_bias(bias, len(w), w.dtype)
-    check_normal(normal, x)
-    size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
+    size = check_forward(w, x, stride, padding, groups, bias, normal)
     if groups > 1 or len(x) <= FEW:
         return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
                                bias, normal)
@@ -56,12 +49,7 @@ def convolve(w, x, stride, padding, groups, bias=None, normal=None):
 
 
 def convolve_pooled(w, x, stride, padding, groups, bias=None):
-    check_weight(w)
-    check_image("x", x, w.dtype)
-    check_geometry(w.shape[2:], stride, padding, groups)
-    check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
-    check_bias(bias, len(w), w.dtype)
-    size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
+    size = check_forward(w, x, stride, padding, groups, bias)
     pooled = check_windows(size)
     if groups > 1 or len(x) <= FEW:
         return spconv.convolve_pooled(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
@@ -84,15 +72,8 @@ def _forward(kernel, shape, stride, padding, itemsize):
 
 
 def input_gradient(w, dy, height, width, stride, padding, groups, winner=None):
-    kernel = w.shape[2:]
-    check_weight(w)
-    check_image("dy", dy, w.dtype)
-    check_geometry(kernel, stride, padding, groups)
-    check_size(height, width)
-    channels = w.shape[1] * groups
-    check_channels(w.shape[0], w.shape[1], channels, groups)
-    size = check_fit(kernel, stride, padding, (height, width))
-    check_output(dy, len(w), size, winner)
+    size = check_input_gradient(w, dy, height, width, stride, padding, groups, winner)
+    kernel, channels = w.shape[2:], w.shape[1] * groups
     if groups > 1:
         return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
                                      stride, padding, groups, winner)
@@ -126,13 +107,7 @@ def _transposed(weight, shape, height, width, stride, padding, itemsize):
 
 def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None):
     kernel = kernel_height, kernel_width
-    check_image("dy", dy, dy.dtype)
-    check_image("x", x, dy.dtype, dy.shape[3])
-    check_geometry(kernel, stride, padding, groups)
-    check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
-    size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, dy.shape[0], size, winner)
-    check_normal(normal, x)
+    size = check_weight_gradient(dy, x, kernel, stride, padding, groups, winner, normal)
     shape = len(dy), x.shape[0] // groups, *kernel
     if groups > 1 or len(x) <= FEW:
         dw = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner, normal)

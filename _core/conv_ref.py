@@ -38,13 +38,7 @@ def convolve(
     ------
     ValueError : shapes that do not fit, other dtypes, or a kernel larger than the padded image.
     """
-    check_weight(w)
-    check_image("x", x, w.dtype)
-    check_geometry(w.shape[2:], stride, padding, groups)
-    check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
-    check_bias(bias, len(w), w.dtype)
-    check_normal(normal, x)
-    ho, wo = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
+    ho, wo = check_forward(w, x, stride, padding, groups, bias, normal)
     columns = _unfold(_normalised(x, normal), w.shape[2:], stride, padding)
     y = np.matmul(_by_group(w, groups), _by_group(columns, groups)).reshape(len(w), ho, wo, x.shape[3])
     return y if bias is None else y + bias[:, None, None, None]
@@ -79,13 +73,7 @@ def input_gradient(
     ------
     ValueError : as for convolve.
     """
-    check_weight(w)
-    check_image("dy", dy, w.dtype)
-    check_geometry(w.shape[2:], stride, padding, groups)
-    check_size(height, width)
-    check_channels(w.shape[0], w.shape[1], w.shape[1] * groups, groups)
-    size = check_fit(w.shape[2:], stride, padding, (height, width))
-    check_output(dy, len(w), size, winner)
+    size = check_input_gradient(w, dy, height, width, stride, padding, groups, winner)
     dy = _unpooled(dy, size, winner)
     columns = np.matmul(_by_group(w, groups).swapaxes(1, 2), _by_group(dy, groups))
     return _fold(columns, (groups * w.shape[1], height, width, dy.shape[3]), w.shape[2:], stride, padding)
@@ -109,13 +97,7 @@ def weight_gradient(
     ValueError : as for convolve.
     """
     kernel = kernel_height, kernel_width
-    check_image("dy", dy, dy.dtype)
-    check_image("x", x, dy.dtype, dy.shape[3])
-    check_geometry(kernel, stride, padding, groups)
-    check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
-    size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, dy.shape[0], size, winner)
-    check_normal(normal, x)
+    size = check_weight_gradient(dy, x, kernel, stride, padding, groups, winner, normal)
     dy = _unpooled(dy, size, winner)
     columns = _unfold(_normalised(x, normal), kernel, stride, padding)
     dw = np.matmul(_by_group(dy, groups), _by_group(columns, groups).swapaxes(1, 2))
@@ -166,6 +148,41 @@ def _fold(columns: np.ndarray, shape: tuple[int, ...], kernel, stride: int, padd
         for v in range(kw):
             image[:, u : u + stride * ho : stride, v : v + stride * wo : stride] += columns[:, u, v]
     return np.ascontiguousarray(image[:, p : p + h, p : p + w])
+
+
+def check_forward(w, x, stride, padding, groups, bias, normal=None) -> tuple[int, int]:
+    """(Ho, Wo); ValueError unless all fits."""
+    check_weight(w)
+    check_image("x", x, w.dtype)
+    check_geometry(w.shape[2:], stride, padding, groups)
+    check_channels(w.shape[0], w.shape[1], x.shape[0], groups)
+    check_bias(bias, len(w), w.dtype)
+    check_normal(normal, x)
+    return check_fit(w.shape[2:], stride, padding, x.shape[1:3])
+
+
+def check_input_gradient(w, dy, height, width, stride, padding, groups, winner) -> tuple[int, int]:
+    """(Ho, Wo); ValueError unless all fits."""
+    check_weight(w)
+    check_image("dy", dy, w.dtype)
+    check_geometry(w.shape[2:], stride, padding, groups)
+    check_size(height, width)
+    check_channels(w.shape[0], w.shape[1], w.shape[1] * groups, groups)
+    size = check_fit(w.shape[2:], stride, padding, (height, width))
+    check_output(dy, len(w), size, winner)
+    return size
+
+
+def check_weight_gradient(dy, x, kernel, stride, padding, groups, winner, normal) -> tuple[int, int]:
+    """(Ho, Wo); ValueError unless all fits."""
+    check_image("dy", dy, dy.dtype)
+    check_image("x", x, dy.dtype, dy.shape[3])
+    check_geometry(kernel, stride, padding, groups)
+    check_channels(dy.shape[0], x.shape[0] // groups, x.shape[0], groups)
+    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    check_output(dy, dy.shape[0], size, winner)
+    check_normal(normal, x)
+    return size
 
 
 LARGEST = 2**31 - 1

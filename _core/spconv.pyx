@@ -17,12 +17,9 @@
 
 import numpy as np
 
-from minisparse._core.conv_ref import (
-    check_bias, check_fit, check_image, check_normal, check_output, check_size, check_windows,
-)
+from minisparse._core.conv_ref import check_fit, check_windows
 from minisparse._core.pattern import LIMIT
-from minisparse._core.spconv_ref import check_mask
-from minisparse._core.spmm_ref import check_pattern, check_values
+from minisparse._core.spconv_ref import check_forward, check_input_gradient, check_weight_gradient
 
 include "blocks.pxi"
 include "entries.pxi"
@@ -32,12 +29,7 @@ include "sample.pxi"
 
 def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias=None, normal=None):
     kernel = kernel_height, kernel_width
-    check_values(values, pattern)
-    check_image("x", x, values.dtype)
-    check_bias(bias, pattern.shape[0], values.dtype)
-    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
-    check_normal(normal, x)
-    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    size = check_forward(pattern, values, x, kernel, stride, padding, groups, bias, normal)
     y = empty_array((pattern.shape[0], *size, x.shape[3]), x.dtype)
     entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
     gather(entries, values, x, bias, y, forward_plan(kernel, stride, padding, size), 1, None, None, (0, 0),
@@ -47,11 +39,7 @@ def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, g
 
 def convolve_pooled(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias=None):
     kernel = kernel_height, kernel_width
-    check_values(values, pattern)
-    check_image("x", x, values.dtype)
-    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
-    check_bias(bias, pattern.shape[0], values.dtype)
-    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    size = check_forward(pattern, values, x, kernel, stride, padding, groups, bias)
     y = empty_array((pattern.shape[0], *check_windows(size), x.shape[3]), x.dtype)
     winner = empty_array(y.shape, np.dtype(np.uint8))
     entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
@@ -81,12 +69,7 @@ def input_gradient(
     pattern, values, dy, channels, height, width, kernel_height, kernel_width, stride, padding, groups, winner=None
 ):
     kernel = kernel_height, kernel_width
-    check_values(values, pattern)
-    check_image("dy", dy, values.dtype)
-    check_size(height, width, channels)
-    check_mask(pattern, channels, kernel, stride, padding, groups)
-    size = check_fit(kernel, stride, padding, (height, width))
-    check_output(dy, pattern.shape[0], size, winner)
+    size = check_input_gradient(pattern, values, dy, channels, height, width, kernel, stride, padding, groups, winner)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
     entries = pattern.held(_transposed, (channels, height, width), kernel, stride, padding, groups)
     gather(entries, values, dy, None, dx, transposed_plan(kernel, stride, padding, width), stride, winner, None, size)
@@ -110,13 +93,7 @@ def _transposed(pattern, shape, kernel, stride, padding, groups):
 
 def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None):
     kernel = kernel_height, kernel_width
-    check_pattern(pattern)
-    check_image("dy", dy, dy.dtype)
-    check_image("x", x, dy.dtype, dy.shape[3])
-    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
-    size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, pattern.shape[0], size, winner)
-    check_normal(normal, x)
+    size = check_weight_gradient(pattern, dy, x, kernel, stride, padding, groups, winner, normal)
     cdef Plan plan = forward_plan(kernel, stride, padding, size)
     dw = np.zeros(len(pattern.indices), dy.dtype)
     if dw.size and dy.size:

@@ -60,12 +60,7 @@ def convolve(
     ValueError : no Pattern, shapes that do not fit or dtypes that differ.
     """
     kernel = kernel_height, kernel_width
-    check_values(values, pattern)
-    check_image("x", x, values.dtype)
-    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
-    check_bias(bias, pattern.shape[0], values.dtype)
-    check_normal(normal, x)
-    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    size = check_forward(pattern, values, x, kernel, stride, padding, groups, bias, normal)
     columns = _unfold(_normalised(x, normal), kernel, stride, padding)
     y = spmm_ref.matmul(_grouped(pattern, len(columns), groups), values, columns)
     y = y.reshape(pattern.shape[0], *size, x.shape[3])
@@ -114,12 +109,7 @@ def input_gradient(
     ValueError : as for convolve.
     """
     kernel = kernel_height, kernel_width
-    check_values(values, pattern)
-    check_image("dy", dy, values.dtype)
-    check_size(height, width, channels)
-    check_mask(pattern, channels, kernel, stride, padding, groups)
-    size = check_fit(kernel, stride, padding, (height, width))
-    check_output(dy, pattern.shape[0], size, winner)
+    size = check_input_gradient(pattern, values, dy, channels, height, width, kernel, stride, padding, groups, winner)
     dy = _unpooled(dy, size, winner)
     rows, flat = channels * kernel_height * kernel_width, dy.reshape(len(dy), math.prod(dy.shape[1:]))
     columns = spmm_ref.rmatmul(_grouped(pattern, rows, groups), values, flat)
@@ -145,13 +135,7 @@ def weight_gradient(
     ValueError : as for convolve.
     """
     kernel = kernel_height, kernel_width
-    check_pattern(pattern)
-    check_image("dy", dy, dy.dtype)
-    check_image("x", x, dy.dtype, dy.shape[3])
-    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
-    size = check_fit(kernel, stride, padding, x.shape[1:3])
-    check_output(dy, pattern.shape[0], size, winner)
-    check_normal(normal, x)
+    size = check_weight_gradient(pattern, dy, x, kernel, stride, padding, groups, winner, normal)
     dy = _unpooled(dy, size, winner)
     columns = _unfold(_normalised(x, normal), kernel, stride, padding)
     flat = dy.reshape(len(dy), columns.shape[1])
@@ -163,6 +147,41 @@ def _grouped(pattern: Pattern, rows: int, groups: int) -> Pattern:
     group = pattern.row_of // max(pattern.shape[0] // groups, 1)
     indices = pattern.indices + group * (rows // groups)
     return Pattern(pattern.indptr.astype(np.int64), indices.astype(np.int64), rows)
+
+
+def check_forward(pattern, values, x, kernel, stride, padding, groups, bias, normal=None) -> tuple[int, int]:
+    """(Ho, Wo); ValueError unless all fits."""
+    check_values(values, pattern)
+    check_image("x", x, values.dtype)
+    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
+    check_bias(bias, pattern.shape[0], values.dtype)
+    check_normal(normal, x)
+    return check_fit(kernel, stride, padding, x.shape[1:3])
+
+
+def check_input_gradient(
+    pattern, values, dy, channels, height, width, kernel, stride, padding, groups, winner
+) -> tuple[int, int]:
+    """(Ho, Wo); ValueError unless all fits."""
+    check_values(values, pattern)
+    check_image("dy", dy, values.dtype)
+    check_size(height, width, channels)
+    check_mask(pattern, channels, kernel, stride, padding, groups)
+    size = check_fit(kernel, stride, padding, (height, width))
+    check_output(dy, pattern.shape[0], size, winner)
+    return size
+
+
+def check_weight_gradient(pattern, dy, x, kernel, stride, padding, groups, winner, normal) -> tuple[int, int]:
+    """(Ho, Wo); ValueError unless all fits."""
+    check_pattern(pattern)
+    check_image("dy", dy, dy.dtype)
+    check_image("x", x, dy.dtype, dy.shape[3])
+    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
+    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    check_output(dy, pattern.shape[0], size, winner)
+    check_normal(normal, x)
+    return size
 
 
 def check_mask(pattern: Pattern, channels: int, kernel, stride, padding, groups) -> None:
