@@ -9,7 +9,8 @@
 * sums start from the bias; pixels of a large result go past the caches
 * of a pooled result two rows of a panel wait near the processor; pooled gradients spread out as they are packed
   (pooled.pxi), and what is normalised is so as it is packed
-* groups and images of few channels are the sparse kernel's, every entry kept: it writes an output at a time
+* groups and images of few channels are the sparse kernel's, every entry kept: it writes an output at a time; and so,
+  in the gradient of w, are the last outputs where they would leave a vector nearly empty
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
 
@@ -33,6 +34,7 @@ cdef enum:
     TURNED = 64         # pixels of dy transposed at a time
     ENTRIES = 1 << 22   # of all partial sums of a gradient, about
     KEPT = 64           # geometries, with what the loops need to know of them
+    REST = 3            # outputs beyond whole vectors that do not fill another
     FEW = 4             # channels of x that do not keep the loops here busy between pixels
 
 
@@ -108,15 +110,22 @@ def _transposed(weight, shape, height, width, stride, padding, itemsize):
 def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None):
     kernel = kernel_height, kernel_width
     size = check_weight_gradient(dy, x, kernel, stride, padding, groups, winner, normal)
-    shape = len(dy), x.shape[0] // groups, *kernel
-    if groups > 1 or len(x) <= FEW:
-        dw = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner, normal)
-        return dw.reshape(shape)
-    cdef Plan plan = forward_plan(kernel, stride, padding, size)
-    dw = np.zeros(shape, dy.dtype)
-    if dw.size and dy.size:
-        outer(dy, x, dw, stride, padding, plan, size, winner, normal)
+    dw = np.zeros((len(dy), x.shape[0] // groups, *kernel), dy.dtype)
+    whole = 0 if groups > 1 or len(x) <= FEW else whole_vectors(len(dy), dy.itemsize)
+    first, rest = (None if winner is None else winner[part] for part in (slice(whole), slice(whole, None)))
+    if dw[:whole].size and dy.size:
+        outer(dy[:whole], x, dw[:whole], stride, padding, forward_plan(kernel, stride, padding, size), size, first, normal)
+    if whole < len(dy):
+        entries = _every_entry(dw[whole:].shape)
+        found = spconv.weight_gradient(entries, dy[whole:], x, *kernel, stride, padding, groups, rest, normal)
+        dw[whole:] = found.reshape(dw[whole:].shape)
     return dw
+
+
+cdef whole_vectors(outputs, itemsize):
+    """Those of so many outputs that are worth vectors of outputs: all, or all but the last few."""
+    rest = outputs % (LINE // itemsize)
+    return outputs - rest if 0 < rest <= REST < outputs - rest else outputs
 
 
 @lru_cache(maxsize=KEPT)

@@ -103,11 +103,12 @@ class Pattern:
 
     def parts(self, count: int) -> np.ndarray:
         """Borders of `count` runs of rows with about the same work each: (count + 1,) int64, from 0 to O."""
-        if ("parts", count) not in self._splits:
+        key = "parts", count
+        if key not in self._splits:
             work = self.indptr + 4 * np.arange(len(self.indptr), dtype=np.int64)
             borders = np.searchsorted(work, work[-1] * np.arange(count + 1) // count)
-            self._splits["parts", count] = _frozen(borders, np.int64)
-        return self._splits["parts", count]
+            self._splits[key] = _frozen(borders, np.int64)
+        return self._splits[key]
 
     @cached_property
     def _held(self) -> dict[tuple, tuple]:

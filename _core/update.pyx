@@ -22,7 +22,7 @@ include "team.pxi"
 
 cdef enum:
     BLOCK = 512
-    SMALL = 32768  # entries that are not worth a second thread
+    SMALL = 16384  # entries that are not worth a second thread
 
 
 cdef struct Entries:  # of one parameter, contiguous and of one dtype and shape; NULL where there are none

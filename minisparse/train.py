@@ -102,7 +102,7 @@ def learn(run: Run, x: np.ndarray, labels: np.ndarray) -> float:
         loss = serial.backpropagate(run.groups, x.astype(model.dtype, copy=False), labels, run.settings.smoothing)
 
     loss += _pull_back(run, latent)
-    if not np.isfinite(loss):
+    if not math.isfinite(loss):
         epoch, i = divmod(run.step, len(run.batches))
         raise FloatingPointError(
             f"the loss is {loss} at epoch {epoch + 1}, step {i + 1}: lower lr={run.settings.lr} or add warmup"

@@ -19,6 +19,7 @@ The loop calls, in this order:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -72,6 +73,7 @@ class Method:
         """Leave the facts that the compressor reads."""
 
     @classmethod
+    @cache
     def owns(cls, *hooks: str) -> bool:
         """Whether one of these hooks is not the base's, which does nothing."""
         return any(getattr(cls, hook) is not getattr(Method, hook) for hook in hooks)
