@@ -13,7 +13,8 @@ from minisparse.models import build
 from minisparse.run import Run, TrainSettings
 from minisparse.train import end_epoch, learn
 
-SAMPLES = 5
+SAMPLES, SECONDS = 5, 0.5
+"""Fewest steps of a point, and the least time that they take together."""
 MNIST, CIFAR10 = (1, 28, 28), (3, 32, 32)
 GROWTH = (
     *(("width", w, "lenet-300-100", MNIST, w, 128) for w in (0.5, 1, 2, 4, 8)),
@@ -58,9 +59,11 @@ def epoch(quick: bool) -> dict[str, Any]:
 
 
 def _seconds(step: Callable[[], float]) -> float:
-    times = []
-    for _ in range(2 + SAMPLES):
+    times: list[float] = []
+    for _ in range(2):
+        step()
+    while len(times) < SAMPLES or sum(times) < SECONDS:
         began = time.perf_counter()
         step()
         times.append(time.perf_counter() - began)
-    return median(times[2:])
+    return median(times)
