@@ -26,16 +26,20 @@
     static inline integers places_##name(const uint8_t *winner)                                                \
     {                                                                                                          \
         integer place[lanes];                                                                                  \
+        integers result;                                                                                       \
         for (int i = 0; i < lanes; i++)                                                                        \
             place[i] = winner[i];                                                                              \
-        return *(const integers *)place;                                                                       \
+        memcpy(&result, place, sizeof(result));                                                                \
+        return result;                                                                                         \
     }                                                                                                          \
     static inline integers fresh_##name(int64_t taken)                                                         \
     {                                                                                                          \
         integer fresh[lanes];                                                                                  \
+        integers result;                                                                                       \
         for (int i = 0; i < lanes; i++)                                                                        \
             fresh[i] = i < taken ? 0 : -1;                                                                     \
-        return *(const integers *)fresh;                                                                       \
+        memcpy(&result, fresh, sizeof(result));                                                                \
+        return result;                                                                                         \
     }
 
 /* The largest of each window, normalised and rectified, and its place: of equal ones the first, and the last NaN. */
