@@ -114,7 +114,8 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups,
     whole = 0 if groups > 1 or len(x) <= FEW else whole_vectors(len(dy), dy.itemsize)
     first, rest = (None if winner is None else winner[part] for part in (slice(whole), slice(whole, None)))
     if dw[:whole].size and dy.size:
-        outer(dy[:whole], x, dw[:whole], stride, padding, forward_plan(kernel, stride, padding, size), size, first, normal)
+        outer(dy[:whole], x, dw[:whole], stride, padding, forward_plan(kernel, stride, padding, size), size, first,
+              normal)
     if whole < len(dy):
         entries = _every_entry(dw[whole:].shape)
         found = spconv.weight_gradient(entries, dy[whole:], x, *kernel, stride, padding, groups, rest, normal)

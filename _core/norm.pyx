@@ -71,7 +71,7 @@ cdef void forward_rows(const floating[:, ::1] x, const floating[:, ::1] vectors,
     cdef int64_t c, n = x.shape[1]
     cdef bint sums = added is not None, streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
     cdef const floating* others = &added[0, 0] if sums and added.shape[0] else NULL
-    # n >= 1, and every vector has one entry a row of x: check_rows and check_columns; so in all that follows
+    # n >= 1, and every vector has one entry a row of x: check_rows and check_vectors; so in all that follows
     for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
         look_at(&x[c, 0], n, &mean[c], &var[c])
         if sums:

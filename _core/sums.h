@@ -30,6 +30,8 @@ static inline double sums_total(sums_wide v)
     return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
+#define XHAT(x) (((x) - mean) * inverse)
+
 /* d, or 0 where a rectifier of gain xhat + bias lets nothing through */
 #define THROUGH(d, xhat, vector, integers)                                                                     \
     (rectified ? (vector)((integers)(d) & (integers)(gain * (xhat) + bias > 0)) : (d))
@@ -119,17 +121,17 @@ static inline double sums_total(sums_wide v)
             vector a = {0}, b = a, e = a, f = a, d, xhat;                                                      \
             for (; i + 2 * lanes <= end; i += 2 * lanes) {                                                     \
                 const vector *p = (const vector *)(dy + i), *q = (const vector *)(x + i);                      \
-                xhat = (q[0] - mean) * inverse, d = THROUGH(p[0], xhat, vector, integers);                     \
+                xhat = XHAT(q[0]), d = THROUGH(p[0], xhat, vector, integers);                                  \
                 a += d, e += d * xhat;                                                                         \
-                xhat = (q[1] - mean) * inverse, d = THROUGH(p[1], xhat, vector, integers);                     \
+                xhat = XHAT(q[1]), d = THROUGH(p[1], xhat, vector, integers);                                  \
                 b += d, f += d * xhat;                                                                         \
             }                                                                                                  \
             biases += sums_widened_##name(a + b), gains += sums_widened_##name(e + f);                         \
         }                                                                                                      \
         if (!isfinite(sums_total(biases) + sums_total(gains)))                                                 \
-            i = 0, biases = gains = (sums_wide){0};                                                                \
+            i = 0, biases = gains = (sums_wide){0};                                                            \
         for (; i < n; i++) {                                                                                   \
-            const number h = (x[i] - mean) * inverse, g = !rectified || gain * h + bias > 0 ? dy[i] : 0;       \
+            const number h = XHAT(x[i]), g = !rectified || gain * h + bias > 0 ? dy[i] : 0;                    \
             rest += g, slope += (double)g * (double)h;                                                         \
         }                                                                                                      \
         *dbias = sums_total(biases) + rest, *dgain = sums_total(gains) + slope;                                \

@@ -74,26 +74,31 @@ TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
     }
 KEEP(keep32, float, 16)
 KEEP(keep64, double, 8)
-/* The largest of four and, in each lane, which it was: of equal ones the first, and the last NaN. */
-#define CHALLENGE(integers, vector, place, x)                                                      \
+/* One of two by a mask of all ones and all zeros; and the largest of four and, in each lane, which it was: of equal
+ * ones the first, and the last NaN. */
+#define CHALLENGE(name, place, x)                                                                  \
     better = (x > most) | (x != x);                                                                \
-    most = (vector)(((integers)x & better) | ((integers)most & ~better));                          \
+    most = chosen##name(better, x, most);                                                          \
     won = (place & better) | (won & ~better);
 #define LARGEST(name, vector, integers, bytes)                                                     \
-    static inline vector name(vector a, vector b, vector c, vector d, unsigned char *winner)       \
+    static inline vector chosen##name(integers mask, vector a, vector b)                           \
+    {                                                                                              \
+        return (vector)(((integers)a & mask) | ((integers)b & ~mask));                             \
+    }                                                                                              \
+    static inline vector largest##name(vector a, vector b, vector c, vector d, unsigned char *winner) \
     {                                                                                              \
         vector most = a;                                                                           \
         integers better, won = {0};                                                                \
-        CHALLENGE(integers, vector, 1, b)                                                          \
-        CHALLENGE(integers, vector, 2, c)                                                          \
-        CHALLENGE(integers, vector, 3, d)                                                          \
+        CHALLENGE(name, 1, b)                                                                      \
+        CHALLENGE(name, 2, c)                                                                      \
+        CHALLENGE(name, 3, d)                                                                      \
         *(bytes *)winner = __builtin_convertvector(won, bytes);                                    \
         return most;                                                                               \
     }
 typedef unsigned char vu8x16 __attribute__((vector_size(16), aligned(1), may_alias));
 typedef unsigned char vu8x8 __attribute__((vector_size(8), aligned(1), may_alias));
-LARGEST(largest32, vf32, vi32, vu8x16)
-LARGEST(largest64, vf64, vi64, vu8x8)
+LARGEST(32, vf32, vi32, vu8x16)
+LARGEST(64, vf64, vi64, vu8x8)
 
 /* max(gain ((x - mean) inverse) + bias, 0) in place, p = (mean, inverse, gain, bias); NaN stays. Rounded after each
  * operation, as norm.pyx does. */

@@ -12,17 +12,11 @@
 #include "wide.h"
 
 #define WINDOWS_ROOM 2048 /* numbers of a result that leave together */
-#define XHAT(x) (((x) - mean) * inverse)
 #define NORMAL(x) (gain * XHAT(x) + bias)
 #define PULLED(d, x) (scale * ((d) - (level + XHAT(x) * slope)))
 
-/* One of two where a mask is all ones and all zeros; the places in a window of a vector of winners; and a mask of the
-   lanes from `taken` on. */
-#define WINDOW_VECTORS(name, vector, integers, integer, lanes)                                                 \
-    static inline vector chosen_##name(integers mask, vector a, vector b)                                      \
-    {                                                                                                          \
-        return (vector)(((integers)a & mask) | ((integers)b & ~mask));                                         \
-    }                                                                                                          \
+/* The places in a window of a vector of winners; and a mask of the lanes from `taken` on. */
+#define WINDOW_VECTORS(name, integers, integer, lanes)                                                         \
     static inline integers places_##name(const uint8_t *winner)                                                \
     {                                                                                                          \
         integer place[lanes];                                                                                  \
@@ -54,7 +48,7 @@
                             number *y, uint8_t *winner)                                                        \
     {                                                                                                          \
         const number mean = p[0], inverse = p[1], gain = p[2], bias = p[3];                                    \
-        for (int64_t j = 0; j < windows; j++, x += 2 * images, y += images, winner += images)                  \
+        for (int64_t j = 0; j < windows; j++, x += 2 * images, y += images, winner += images) {                \
             for (int64_t k = 0; k < images && images >= lanes; k += lanes) {                                   \
                 const int64_t i = k + lanes > images ? images - lanes : k;                                     \
                 const number *a = x + i, *c = x + row + i;                                                     \
@@ -62,22 +56,18 @@
                                              rectified_##name(c, p), rectified_##name(c + images, p),          \
                                              winner + i);                                                      \
             }                                                                                                  \
-        if (images >= lanes)                                                                                   \
-            return;                                                                                            \
-        x -= 2 * images * windows, y -= images * windows, winner -= images * windows;                          \
-        for (int64_t k = 0; k < images * windows; k++) {                                                       \
-            const number *a = x + k / images * 2 * images + k % images;                                        \
-            for (int place = 0; place < 4; place++) {                                                          \
-                number z = NORMAL(a[place / 2 * row + place % 2 * images]);                                    \
-                z = z <= 0 ? 0 : z;                                                                            \
-                if (!place || z > y[k] || z != z)                                                              \
-                    y[k] = z, winner[k] = place;                                                               \
-            }                                                                                                  \
+            for (int64_t k = 0; k < images && images < lanes; k++)                                             \
+                for (int place = 0; place < 4; place++) {                                                      \
+                    number z = NORMAL(x[place / 2 * row + place % 2 * images + k]);                            \
+                    z = z <= 0 ? 0 : z;                                                                        \
+                    if (!place || z > y[k] || z != z)                                                          \
+                        y[k] = z, winner[k] = place;                                                           \
+                }                                                                                              \
         }                                                                                                      \
     }
 
 /* Adds to sum d and sum d xhat: d is what reaches the winners from dy, xhat theirs. */
-#define POOLED_SLOPES(name, number, vector, integers, lanes)                                          \
+#define POOLED_SLOPES(name, number, vector, integers, chosen, lanes)                                           \
     static void pooled_slopes_##name(const number *dy, const uint8_t *winner, const number *x, int64_t row,    \
                                      int64_t images, int64_t windows, const number *p, double *dgain,          \
                                      double *dbias)                                                            \
@@ -90,8 +80,8 @@
                 const vector *from = (const vector *)(x + i), *right = (const vector *)(x + i + images);       \
                 const vector *below = (const vector *)(x + i + row), *last = (const vector *)(x + i + row + images); \
                 const integers place = places_##name(winner + i), odd = (place & 1) != 0, low = (place & 2) != 0; \
-                const vector its = chosen_##name(low, chosen_##name(odd, *last, *below),                       \
-                                                 chosen_##name(odd, *right, *from)), xhat = XHAT(its);         \
+                const vector upper = chosen(odd, *right, *from), lower = chosen(odd, *last, *below);           \
+                const vector xhat = XHAT(chosen(low, lower, upper));                                           \
                 const integers through = (place < 4) & (integers)(gain * xhat + bias > 0)                      \
                                          & fresh_##name(k - i);                                                \
                 const vector d = (vector)((integers)*(const vector *)(dy + i) & through);                      \
@@ -144,12 +134,12 @@
         }                                                                                                      \
     }
 
-#define WINDOWS(name, number, vector, integers, integer, largest, lanes)                                       \
-    WINDOW_VECTORS(name, vector, integers, integer, lanes)                                                     \
+#define WINDOWS(name, number, vector, integers, integer, chosen, largest, lanes)                               \
+    WINDOW_VECTORS(name, integers, integer, lanes)                                                             \
     POOL(name, number, vector, integers, largest, lanes)                                                       \
-    POOLED_SLOPES(name, number, vector, integers, lanes)                                              \
+    POOLED_SLOPES(name, number, vector, integers, chosen, lanes)                                               \
     POOLED_GRADIENT(name, number, vector, integers, lanes)
 
-WINDOWS(f32, float, vf32, vi32, int, largest32, 16)
-WINDOWS(f64, double, vf64, vi64, long long, largest64, 8)
+WINDOWS(f32, float, vf32, vi32, int, chosen32, largest32, 16)
+WINDOWS(f64, double, vf64, vi64, long long, chosen64, largest64, 8)
 #endif

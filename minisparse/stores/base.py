@@ -45,10 +45,10 @@ class Store(ABC):
 
     def _add_own(self, gradient: np.ndarray) -> None:
         """grad += gradient, an array of its shape that is nobody else's: the first of a step is the sum so far."""
-        if self._grad is None and gradient.dtype == self.values.dtype:
-            self._grad = gradient
+        if self._grad is None:
+            self._grad = gradient.astype(self.values.dtype, casting="same_kind", copy=False)
         else:
-            self.grad += gradient
+            self._grad += gradient
 
     @abstractmethod
     def dense(self) -> np.ndarray:

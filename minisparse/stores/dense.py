@@ -77,7 +77,7 @@ class DenseStore(Store):
         self._add_own(conv.weight_gradient(dy, x, *setting, *(pooling or (None,)), normal))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
-        self._add_own(gradient.astype(self.values.dtype if self._grad is None else gradient.dtype))
+        self._add_own(gradient.copy())
 
     def _add_own(self, gradient: np.ndarray) -> None:
         gradient = gradient.reshape(self.shape)
