@@ -1,7 +1,7 @@
 """Compiled twin of conv_ref.py, which is its specification.
 
 * no columns in memory: a block of the batch is packed (blocks.pxi) and a weight is an offset into it
-* eight outputs at a pixel of a block, 16 vectors, are summed in registers; weights and packed input of a chunk
+* twelve outputs at a pixel of a block, 24 vectors, are summed in registers; weights and packed input of a chunk
   of channels stay in the near caches; taps outside the image are passed over, not multiplied by zero
 * the gradient of x is the same loop over the transposed weight, once for each residue of a pixel
   modulo the stride
@@ -29,18 +29,17 @@ include "multiply.pxi"
 include "outer.pxi"
 
 cdef enum:
-    PANEL = 20 << 10    # bytes of weights in the nearest cache
+    PANEL = 30 << 10    # bytes of weights in the nearest cache
     CHUNK = 448 << 10   # bytes of packed input in the next
-    TURNED = 64         # pixels of dy transposed at a time
+    FIELD = 64          # pixels of dy that a tile of its gradient meets at a time, about
+    FEWEST = 16         # pixels, or several blocks are one field
     ENTRIES = 1 << 22   # of all partial sums of a gradient, about
     KEPT = 64           # geometries, with what the loops need to know of them
-    REST = 3            # outputs beyond whole vectors that do not fill another
-    FEW = 4             # channels of x that do not keep the loops here busy between pixels
 
 
 def convolve(w, x, stride, padding, groups, bias=None, normal=None):
     size = check_forward(w, x, stride, padding, groups, bias, normal)
-    if groups > 1 or len(x) <= FEW:
+    if groups > 1:
         return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
                                bias, normal)
     y = empty_array((len(w), *size, x.shape[3]), x.dtype)
@@ -53,7 +52,7 @@ def convolve(w, x, stride, padding, groups, bias=None, normal=None):
 def convolve_pooled(w, x, stride, padding, groups, bias=None):
     size = check_forward(w, x, stride, padding, groups, bias)
     pooled = check_windows(size)
-    if groups > 1 or len(x) <= FEW:
+    if groups > 1:
         return spconv.convolve_pooled(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
                                       bias)
     y = empty_array((len(w), *pooled, x.shape[3]), x.dtype)
@@ -110,23 +109,14 @@ def _transposed(weight, shape, height, width, stride, padding, itemsize):
 def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None):
     kernel = kernel_height, kernel_width
     size = check_weight_gradient(dy, x, kernel, stride, padding, groups, winner, normal)
-    dw = np.zeros((len(dy), x.shape[0] // groups, *kernel), dy.dtype)
-    whole = 0 if groups > 1 or len(x) <= FEW else whole_vectors(len(dy), dy.itemsize)
-    first, rest = (None if winner is None else winner[part] for part in (slice(whole), slice(whole, None)))
-    if dw[:whole].size and dy.size:
-        outer(dy[:whole], x, dw[:whole], stride, padding, forward_plan(kernel, stride, padding, size), size, first,
-              normal)
-    if whole < len(dy):
-        entries = _every_entry(dw[whole:].shape)
-        found = spconv.weight_gradient(entries, dy[whole:], x, *kernel, stride, padding, groups, rest, normal)
-        dw[whole:] = found.reshape(dw[whole:].shape)
+    if groups > 1:
+        entries = _every_entry((len(dy), x.shape[0] // groups, *kernel))
+        found = spconv.weight_gradient(entries, dy, x, *kernel, stride, padding, groups, winner, normal)
+        return found.reshape(len(dy), -1, *kernel)
+    dw = np.zeros((len(dy), len(x), *kernel), dy.dtype)
+    if dw.size and dy.size:
+        outer(dy, x, dw, stride, padding, forward_plan(kernel, stride, padding, size), size, winner, normal)
     return dw
-
-
-cdef whole_vectors(outputs, itemsize):
-    """Those of so many outputs that are worth vectors of outputs: all, or all but the last few."""
-    rest = outputs % (LINE // itemsize)
-    return outputs - rest if 0 < rest <= REST < outputs - rest else outputs
 
 
 @lru_cache(maxsize=KEPT)
@@ -187,14 +177,16 @@ cdef in_chunks(table, chunk):
 cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, normal):
     """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n], dy of this size or pooled from it."""
     at, places, field = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
-    panels, entries = -(-len(dy) * dy.itemsize // PIXEL), len(at) * TILE * PIXEL // dy.itemsize
-    rows = max(1, min(TURNED // size[1], size[0]))
-    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-size[0] // rows)
+    panels, entries = (len(dy) + ACROSS - 1) // ACROSS, at.size * ACROSS
+    rows = max(1, min(FIELD // size[1], size[0]))
+    blocks = -(-dy.shape[3] * dy.itemsize // PIXEL)
+    together = min(blocks, -(-FEWEST // (rows * size[1]))) if rows == size[0] else 1
+    tasks = -(-blocks // together) * -(-size[0] // rows)
     parts = max(1, min(tasks, PARTS, ENTRIES // (panels * entries)))
     groups = min(panels, -(-2 * omp_get_max_threads() // parts))  # results do not depend on them
     partial = empty_array((parts, panels, entries), dy.dtype)
     dy, winner = as_packed(dy, winner)
-    _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, tasks, groups, winner, *size,
+    _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, together, tasks, groups, winner, *size,
            as_rows(normal))
     _collect(partial, places, dw.reshape(len(dw), -1))
 

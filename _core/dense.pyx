@@ -2,7 +2,7 @@
 
 * one product c = a b for all three, b in panels of two vectors, its rows contiguous: read where they lie or, of a
   transpose (eq. 3), turned a block at a time
-* eight rows of a panel, 16 vectors, are summed in registers over some hundred terms; those of a, and of a panel of b,
+* twelve rows of a panel, 24 vectors, are summed in registers over some hundred terms; those of a, and of a panel of b,
   stay in the near caches
 * a is read as it lies, row by row or column by column; where a tile or a panel has an end, a copy has zeros
 * threads own rows of c, or panels where there are many: each sum is one thread's, in one order
@@ -35,7 +35,7 @@ ctypedef fused vector:
 cdef enum:
     LINE = 64     # bytes of a vector
     WIDE = 128    # of a row of a panel
-    ROWS = 8      # of a tile
+    ROWS = 12     # of a tile
     PANELS = 4    # of b that stay near while all rows of a pass
     DEPTH = 256   # most terms of a sum before the next tile has its turn
     MANY = 1 << 20  # multiplications that are worth a second thread
@@ -90,26 +90,27 @@ cdef fill(const floating[:, ::1] a, bint a_turned, const floating[:, ::1] b, bin
     p.terms = (p.depth + chunks - 1) // chunks
     cdef int64_t tiles = (p.rows + ROWS - 1) // ROWS, groups = (p.panels + PANELS - 1) // PANELS
     cdef int threads = team(p.rows * p.columns * p.depth > MANY)
-    # groups of panels by shares of the tiles, as many as come out even
-    cdef int64_t task, shares = 1 if groups % threads == 0 else threads
+    # groups of panels by shares of their tiles, as many as come out even
+    cdef int64_t task, left, right, shares = 1 if groups % threads == 0 else threads
     cdef Product* q = &p
     # rows of a tile lie in [0, rows), terms in [0, depth); packed panels have zeros where b ends
     for task in prange(groups * shares, nogil=True, schedule="static", num_threads=threads):
+        left, right = p.panels * (task % groups) // groups, p.panels * (task % groups + 1) // groups
         if floating is float:
-            block_of(<vf32*>NULL, q, p.panels * (task % groups) // groups, p.panels * (task % groups + 1) // groups,
-                     tiles * (task // groups) // shares, tiles * (task // groups + 1) // shares)
+            block_of(<vf32*>NULL, q, left, right, tiles * (right - left) * (task // groups) // shares,
+                     tiles * (right - left) * (task // groups + 1) // shares)
         else:
-            block_of(<vf64*>NULL, q, p.panels * (task % groups) // groups, p.panels * (task % groups + 1) // groups,
-                     tiles * (task // groups) // shares, tiles * (task // groups + 1) // shares)
+            block_of(<vf64*>NULL, q, left, right, tiles * (right - left) * (task // groups) // shares,
+                     tiles * (right - left) * (task // groups + 1) // shares)
 
 
-cdef void block_of(const vector* _, Product* p, int64_t left, int64_t right, int64_t top,
-                   int64_t bottom) noexcept nogil:
-    """Tiles of rows top to bottom - 1 by panels left to right - 1."""
+cdef void block_of(const vector* _, Product* p, int64_t left, int64_t right, int64_t begin,
+                   int64_t end) noexcept nogil:
+    """Tiles begin to end - 1 of panels left to right - 1, counted along rows."""
     cdef char[DEPTH * PANELS * WIDE + LINE] room
     cdef char[ROWS * DEPTH * 8] rest
     cdef vector* packed = <vector*>(<size_t>(room + LINE - 1) // LINE * LINE)
-    cdef int64_t first = 0, depth, tile, panel, row, a_row, a_column
+    cdef int64_t first = 0, depth, tile, i, panel, row, a_row, a_column, wide = right - left
     cdef const char* a
     cdef bint turned = p.b_column != p.itemsize
     while first < p.depth:
@@ -117,15 +118,16 @@ cdef void block_of(const vector* _, Product* p, int64_t left, int64_t right, int
         for panel in range(left, right):
             if turned or (panel + 1) * WIDE > p.c_row:
                 pack(p, panel, first, depth, packed + 2 * DEPTH * (panel - left))
-        for tile in range(top, bottom):
+        for tile in range(begin // wide, (end + wide - 1) // wide):
             row = tile * ROWS
             a, a_row, a_column = p.a + row * p.a_row + first * p.a_column, p.a_row, p.a_column
             if row + ROWS > p.rows:
                 fill_up(<vector*>rest, p, a, p.rows - row, depth)
                 a, a_row, a_column = rest, depth * p.itemsize, p.itemsize
-            for panel in range(left, right):
+            for i in range(max(begin - tile * wide, 0), min(end - tile * wide, wide)):
+                panel = left + i
                 if turned or (panel + 1) * WIDE > p.c_row:
-                    tile_of(p, a, a_row, a_column, row, panel, first, depth, packed + 2 * DEPTH * (panel - left), WIDE)
+                    tile_of(p, a, a_row, a_column, row, panel, first, depth, packed + 2 * DEPTH * i, WIDE)
                 else:
                     tile_of(p, a, a_row, a_column, row, panel, first, depth,
                             <const vector*>(p.b + first * p.b_row + panel * WIDE), p.b_row)
@@ -174,17 +176,17 @@ cdef void copy_block(const vector* _, const char* source, int64_t row, int64_t c
 
 cdef void tile_of(Product* p, const char* a, int64_t a_row, int64_t a_column, int64_t row, int64_t panel,
                   int64_t first, int64_t depth, const vector* b, int64_t b_row) noexcept nogil:
-    """Adds `depth` terms to up to eight rows of a panel of c, or sets these where the terms are the first."""
+    """Adds `depth` terms to up to twelve rows of a panel of c, or sets these where the terms are the first."""
     cdef int64_t i, count = min(ROWS, p.rows - row), nbytes = min(WIDE, p.c_row - panel * WIDE)
     cdef vector[2 * ROWS] sums
     cdef char* c = p.c + row * p.c_row + panel * WIDE
     if count == ROWS and nbytes == WIDE:
-        eight(a, a_row, a_column, b, b_row, depth, c, p.c_row, first > 0)
+        twelve(a, a_row, a_column, b, b_row, depth, c, p.c_row, first > 0)
         return
     memset(sums, 0, sizeof(sums))
     for i in range(count if first else 0):
         memcpy(&sums[2 * i], c + i * p.c_row, nbytes)
-    eight(a, a_row, a_column, b, b_row, depth, <char*>sums, WIDE, True)
+    twelve(a, a_row, a_column, b, b_row, depth, <char*>sums, WIDE, True)
     for i in range(count):
         memcpy(c + i * p.c_row, &sums[2 * i], nbytes)
 
@@ -197,26 +199,27 @@ cdef inline vector splat(const vector* _, const void* p) noexcept nogil:
         return splat64(p, 0)
 
 
-cdef void eight(const char* a, int64_t row, int64_t step, const vector* b, int64_t b_row, int64_t depth,
-                char* c, int64_t c_row, bint more) noexcept nogil:
-    """Eight rows by two vectors of c; they go on from what is there where there is `more`."""
-    cdef const vector* p
-    cdef const char* q
+cdef void twelve(const char* a, int64_t row, int64_t step, const vector* b, int64_t b_row, int64_t depth,
+                 char* c, int64_t c_row, bint more) noexcept nogil:
+    """Twelve rows by two vectors of c; they go on from what is there where there is `more`."""
+    cdef const vector* p = b
+    cdef const char* q = a + 4 * row
+    cdef const char* t = a + 8 * row
     cdef vector v, r, s
-    cdef vector a0, a1, b0, b1, c0, c1, d0, d1, e0, e1, f0, f1, g0, g1, h0, h1
+    cdef vector a0, a1, b0, b1, c0, c1, d0, d1, e0, e1, f0, f1, g0, g1, h0, h1, i0, i1, j0, j1, l0, l1, m0, m1
     cdef int64_t i, k, row3 = 3 * row
     cdef double zero = 0
     cdef vector* to[ROWS]
     for i in range(ROWS):
         to[i] = <vector*>(c + i * c_row)
     if more:
-        a0, b0, c0, d0, e0, f0, g0, h0 = to[0][0], to[1][0], to[2][0], to[3][0], to[4][0], to[5][0], to[6][0], to[7][0]
-        a1, b1, c1, d1, e1, f1, g1, h1 = to[0][1], to[1][1], to[2][1], to[3][1], to[4][1], to[5][1], to[6][1], to[7][1]
+        a0, b0, c0, d0, e0, f0 = to[0][0], to[1][0], to[2][0], to[3][0], to[4][0], to[5][0]
+        g0, h0, i0, j0, l0, m0 = to[6][0], to[7][0], to[8][0], to[9][0], to[10][0], to[11][0]
+        a1, b1, c1, d1, e1, f1 = to[0][1], to[1][1], to[2][1], to[3][1], to[4][1], to[5][1]
+        g1, h1, i1, j1, l1, m1 = to[6][1], to[7][1], to[8][1], to[9][1], to[10][1], to[11][1]
     else:
-        a0 = b0 = c0 = d0 = e0 = f0 = g0 = h0 = splat(b, &zero)
-        a1 = b1 = c1 = d1 = e1 = f1 = g1 = h1 = a0
-    q = a + 4 * row
-    p = b
+        a0 = b0 = c0 = d0 = e0 = f0 = g0 = h0 = i0 = j0 = l0 = m0 = splat(b, &zero)
+        a1 = b1 = c1 = d1 = e1 = f1 = g1 = h1 = i1 = j1 = l1 = m1 = a0
     for k in range(depth):
         r, s = p[0], p[1]
         v = splat(b, a)
@@ -243,8 +246,23 @@ cdef void eight(const char* a, int64_t row, int64_t step, const vector* b, int64
         v = splat(b, q + row3)
         h0 = h0 + v * r
         h1 = h1 + v * s
+        v = splat(b, t)
+        i0 = i0 + v * r
+        i1 = i1 + v * s
+        v = splat(b, t + row)
+        j0 = j0 + v * r
+        j1 = j1 + v * s
+        v = splat(b, t + 2 * row)
+        l0 = l0 + v * r
+        l1 = l1 + v * s
+        v = splat(b, t + row3)
+        m0 = m0 + v * r
+        m1 = m1 + v * s
         p = <const vector*>(<const char*>p + b_row)
         a += step
         q += step
-    to[0][0], to[1][0], to[2][0], to[3][0], to[4][0], to[5][0], to[6][0], to[7][0] = a0, b0, c0, d0, e0, f0, g0, h0
-    to[0][1], to[1][1], to[2][1], to[3][1], to[4][1], to[5][1], to[6][1], to[7][1] = a1, b1, c1, d1, e1, f1, g1, h1
+        t += step
+    to[0][0], to[1][0], to[2][0], to[3][0], to[4][0], to[5][0] = a0, b0, c0, d0, e0, f0
+    to[6][0], to[7][0], to[8][0], to[9][0], to[10][0], to[11][0] = g0, h0, i0, j0, l0, m0
+    to[0][1], to[1][1], to[2][1], to[3][1], to[4][1], to[5][1] = a1, b1, c1, d1, e1, f1
+    to[6][1], to[7][1], to[8][1], to[9][1], to[10][1], to[11][1] = g1, h1, i1, j1, l1, m1

@@ -64,6 +64,34 @@ typedef long long vi64 __attribute__((vector_size(64)));
 TRANSPOSE(transpose32, float, vf32, vi32, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
 
+/* Adds the sums of the lanes of four vectors to four numbers: pairs of lanes and of vectors change places as above,
+ * and what stands in one place of both is added. */
+#ifdef __clang__
+#define ADD_SUMS(name, number, vector, integers, lanes, sum, ...)                                  \
+    static inline void name(number *to, vector a, vector b, vector c, vector d)                    \
+    {                                                                                              \
+        to[0] += sum(a), to[1] += sum(b), to[2] += sum(c), to[3] += sum(d);                        \
+    }
+#else
+#define ADDED(a, b, w)                                                                             \
+    (__builtin_shuffle(a, b, lane + (((lane & w) == w) & (lanes_of - w)))                          \
+     + __builtin_shuffle(a, b, lane + w + (((lane & w) == w) & (lanes_of - w))))
+#define ADD_SUMS(name, number, vector, integers, lanes, sum, ...)                                  \
+    static inline void name(number *to, vector a, vector b, vector c, vector d)                    \
+    {                                                                                              \
+        typedef number four __attribute__((vector_size(4 * sizeof(number)), aligned(sizeof(number)), may_alias)); \
+        const integers lane = {__VA_ARGS__};                                                       \
+        enum { lanes_of = lanes };                                                                 \
+        const vector ab = ADDED(a, b, 1), cd = ADDED(c, d, 1), all = ADDED(ab, cd, 2);             \
+        four total = *(four *)to;                                                                  \
+        _Pragma("GCC unroll 4") for (int i = 0; i < lanes / 4; i++)                                \
+            total += ((const four *)&all)[i];                                                      \
+        *(four *)to = total;                                                                       \
+    }
+#endif
+ADD_SUMS(add_sums32, float, vf32, vi32, 16, sum32, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+ADD_SUMS(add_sums64, double, vf64, vi64, 8, sum64, 0, 1, 2, 3, 4, 5, 6, 7)
+
 /* Two vectors, +0 in the lanes whose winner is another place and for -0: a loop, which compilers widen bytes in. */
 #define KEEP(name, number, lanes)                                                                  \
     static inline void name(void *restrict to, const void *restrict from,                          \
