@@ -31,7 +31,7 @@ include "outer.pxi"
 cdef enum:
     PANEL = 30 << 10    # bytes of weights in the nearest cache
     CHUNK = 448 << 10   # bytes of packed input in the next
-    FIELD = 64          # pixels of dy that a tile of its gradient meets at a time, about
+    FIELD = 48          # pixels of dy that a tile of its gradient meets at a time, about
     FEWEST = 16         # pixels, or several blocks are one field
     ENTRIES = 1 << 22   # of all partial sums of a gradient, about
     KEPT = 64           # geometries, with what the loops need to know of them
@@ -178,10 +178,11 @@ cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, normal):
     """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n], dy of this size or pooled from it."""
     at, places, field = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
     panels, entries = (len(dy) + ACROSS - 1) // ACROSS, at.size * ACROSS
-    rows = max(1, min(FIELD // size[1], size[0]))
+    bands = -(-size[0] // max(1, FIELD // size[1]))
+    rows = -(-size[0] // bands)
     blocks = -(-dy.shape[3] * dy.itemsize // PIXEL)
-    together = min(blocks, -(-FEWEST // (rows * size[1]))) if rows == size[0] else 1
-    tasks = -(-blocks // together) * -(-size[0] // rows)
+    together = min(blocks, -(-FEWEST // (rows * size[1]))) if bands == 1 else 1
+    tasks = -(-blocks // together) * bands
     parts = max(1, min(tasks, PARTS, ENTRIES // (panels * entries)))
     groups = min(panels, -(-2 * omp_get_max_threads() // parts))  # results do not depend on them
     partial = empty_array((parts, panels, entries), dy.dtype)
