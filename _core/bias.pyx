@@ -14,6 +14,7 @@ import numpy as np
 from minisparse._core import bias_ref as twin
 from minisparse._core.allocator import empty_like
 
+include "address.pxi"
 include "team.pxi"
 
 cdef extern from "sums.h" nogil:
@@ -30,17 +31,18 @@ def add(y, b, rectified=False):
     twin.check_rows("y", y)
     if b.shape != y.shape[:1] or b.dtype != y.dtype:
         return twin.add(y, b, rectified)
+    b = np.ascontiguousarray(b)
     if y.dtype == np.float32:
-        add_rows[float](y, np.ascontiguousarray(b), rectified)
+        add_rows[float](<float*>address(y, PyBUF_WRITABLE), <const float*>address(b), y.shape[0], y.shape[1], rectified)
     else:
-        add_rows[double](y, np.ascontiguousarray(b), rectified)
+        add_rows[double](<double*>address(y, PyBUF_WRITABLE), <const double*>address(b), y.shape[0], y.shape[1], rectified)
 
 
-cdef void add_rows(floating[:, ::1] y, const floating[::1] b, bint rectified):
+cdef void add_rows(floating* y, const floating* b, int64_t rows, int64_t n, bint rectified):
     cdef int64_t c
-    # y has a row a number of b, and at least one column; so in the others
-    for c in prange(y.shape[0], nogil=True, schedule="static", num_threads=team(y.shape[0] * y.shape[1] > SMALL)):
-        add_row(&y[c, 0], y.shape[1], b[c], rectified)
+    # y has `rows` rows of n numbers; so in the others
+    for c in prange(rows, nogil=True, schedule="static", num_threads=team(rows * n > SMALL)):
+        add_row(y + c * n, n, b[c], rectified)
 
 
 cdef void add_row(floating* y, int64_t n, floating b, bint rectified) noexcept nogil:
@@ -61,17 +63,18 @@ def sums(dy):
     if dy.dtype.kind == "c" or not dy.size:
         return twin.sums(dy)
     db = np.empty(len(dy), dy.dtype)
+    dy = np.ascontiguousarray(dy)
     if dy.dtype == np.float32:
-        sum_rows[float](np.ascontiguousarray(dy), db)
+        sum_rows[float](<const float*>address(dy), dy.shape[0], dy.shape[1], <float*>address(db, PyBUF_WRITABLE))
     else:
-        sum_rows[double](np.ascontiguousarray(dy), db)
+        sum_rows[double](<const double*>address(dy), dy.shape[0], dy.shape[1], <double*>address(db, PyBUF_WRITABLE))
     return db
 
 
-cdef void sum_rows(const floating[:, ::1] dy, floating[::1] db):
+cdef void sum_rows(const floating* dy, int64_t rows, int64_t n, floating* db):
     cdef int64_t c
-    for c in prange(dy.shape[0], nogil=True, schedule="static", num_threads=team(dy.shape[0] * dy.shape[1] > SMALL)):
-        db[c] = sum_row(&dy[c, 0], dy.shape[1])
+    for c in prange(rows, nogil=True, schedule="static", num_threads=team(rows * n > SMALL)):
+        db[c] = sum_row(dy + c * n, n)
 
 
 cdef floating sum_row(const floating* row, int64_t n) noexcept nogil:
@@ -87,17 +90,20 @@ def backward(dy, y):
     if dy.dtype.kind == "c" or not dy.size:
         return twin.backward(dy, y)
     dz, db = empty_like(dy), np.empty(len(dy), dy.dtype)
+    dy, y = np.ascontiguousarray(dy), np.ascontiguousarray(y)
     if dy.dtype == np.float32:
-        pull_back[float](np.ascontiguousarray(dy), np.ascontiguousarray(y), dz, db)
+        pull_back[float](<const float*>address(dy), <const float*>address(y), dy.shape[0], dy.shape[1],
+                         <float*>address(dz, PyBUF_WRITABLE), <float*>address(db, PyBUF_WRITABLE))
     else:
-        pull_back[double](np.ascontiguousarray(dy), np.ascontiguousarray(y), dz, db)
+        pull_back[double](<const double*>address(dy), <const double*>address(y), dy.shape[0], dy.shape[1],
+                          <double*>address(dz, PyBUF_WRITABLE), <double*>address(db, PyBUF_WRITABLE))
     return dz, db
 
 
-cdef void pull_back(const floating[:, ::1] dy, const floating[:, ::1] y, floating[:, ::1] dz, floating[::1] db):
+cdef void pull_back(const floating* dy, const floating* y, int64_t rows, int64_t n, floating* dz, floating* db):
     cdef int64_t c
-    for c in prange(dy.shape[0], nogil=True, schedule="static", num_threads=team(dy.shape[0] * dy.shape[1] > SMALL)):
-        db[c] = pull_back_row(&dy[c, 0], &y[c, 0], dy.shape[1], &dz[c, 0])
+    for c in prange(rows, nogil=True, schedule="static", num_threads=team(rows * n > SMALL)):
+        db[c] = pull_back_row(dy + c * n, y + c * n, n, dz + c * n)
 
 
 cdef floating pull_back_row(const floating* dy, const floating* y, int64_t n, floating* dz) noexcept nogil:

@@ -8,7 +8,6 @@
 * threads own rows of c, or panels where there are many: each sum is one thread's, in one order
 """
 
-from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
@@ -18,6 +17,7 @@ import numpy as np
 from minisparse._core.allocator import empty_array
 from minisparse._core.dense_ref import check_product
 
+include "address.pxi"
 include "team.pxi"
 
 cdef extern from "wide.h" nogil:
@@ -65,42 +65,40 @@ def outer(dy, x):
 
 cdef product(a, bint a_turned, b, bint b_turned):
     """a b, with the transpose of an operand that is `turned`."""
+    cdef Product p
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     c = empty_array((a.shape[a_turned], b.shape[not b_turned]), a.dtype)
-    if not b.shape[b_turned]:
+    p.rows, p.columns, p.depth, p.itemsize = c.shape[0], c.shape[1], b.shape[b_turned], c.itemsize
+    p.a, p.b, p.c = address(a), address(b), address(c, PyBUF_WRITABLE)
+    p.a_row, p.a_column = p.depth * p.itemsize, p.itemsize
+    if a_turned:
+        p.a_row, p.a_column = p.itemsize, p.rows * p.itemsize
+    p.b_row, p.b_column = p.columns * p.itemsize, p.itemsize
+    if b_turned:
+        p.b_row, p.b_column = p.itemsize, p.depth * p.itemsize
+    if not p.depth:
         c.fill(0)
-    elif c.size and c.dtype == np.float32:
-        fill[float](np.ascontiguousarray(a), a_turned, np.ascontiguousarray(b), b_turned, c)
     elif c.size:
-        fill[double](np.ascontiguousarray(a), a_turned, np.ascontiguousarray(b), b_turned, c)
+        fill(&p)
     return c
 
 
-cdef fill(const floating[:, ::1] a, bint a_turned, const floating[:, ::1] b, bint b_turned, floating[:, ::1] c):
-    cdef Product p
-    cdef int64_t size = sizeof(floating)
-    p.a, p.b, p.c, p.itemsize = <const char*>&a[0, 0], <const char*>&b[0, 0], <char*>&c[0, 0], size
-    p.rows, p.columns, p.depth = c.shape[0], c.shape[1], b.shape[1] if b_turned else b.shape[0]
-    p.a_row, p.a_column, p.b_row, p.b_column = a.shape[1] * size, size, b.shape[1] * size, size
-    if a_turned:
-        p.a_row, p.a_column = p.a_column, p.a_row
-    if b_turned:
-        p.b_row, p.b_column = p.b_column, p.b_row
-    p.c_row, p.panels = p.columns * size, (p.columns * size + WIDE - 1) // WIDE
+cdef void fill(Product* p):
+    p.c_row, p.panels = p.columns * p.itemsize, (p.columns * p.itemsize + WIDE - 1) // WIDE
     cdef int64_t chunks = (p.depth + DEPTH - 1) // DEPTH
     p.terms = (p.depth + chunks - 1) // chunks
     cdef int64_t tiles = (p.rows + ROWS - 1) // ROWS, groups = (p.panels + PANELS - 1) // PANELS
     cdef int threads = team(p.rows * p.columns * p.depth > MANY)
     # groups of panels by shares of their tiles, as many as come out even
     cdef int64_t task, left, right, shares = 1 if groups % threads == 0 else threads
-    cdef Product* q = &p
     # rows of a tile lie in [0, rows), terms in [0, depth); packed panels have zeros where b ends
     for task in prange(groups * shares, nogil=True, schedule="static", num_threads=threads):
         left, right = p.panels * (task % groups) // groups, p.panels * (task % groups + 1) // groups
-        if floating is float:
-            block_of(<vf32*>NULL, q, left, right, tiles * (right - left) * (task // groups) // shares,
+        if p.itemsize == sizeof(float):
+            block_of(<vf32*>NULL, p, left, right, tiles * (right - left) * (task // groups) // shares,
                      tiles * (right - left) * (task // groups + 1) // shares)
         else:
-            block_of(<vf64*>NULL, q, left, right, tiles * (right - left) * (task // groups) // shares,
+            block_of(<vf64*>NULL, p, left, right, tiles * (right - left) * (task // groups) // shares,
                      tiles * (right - left) * (task // groups + 1) // shares)
 
 

@@ -1,11 +1,6 @@
-# Where arrays lie, for every kernel on vectors. A vector that crosses a cache line takes twice as long to load.
+# Memory for every kernel on vectors. A vector that crosses a cache line takes twice as long to load.
 
-cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of a contiguous array lie; the array is the caller's to hold."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return <char *>view.buf
+include "address.pxi"
 
 
 cdef aligned(int64_t rows, int64_t columns, dtype):

@@ -37,17 +37,17 @@ class DenseStore(Store):
 
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         if self._fits_kernel(groups, x):
-            return dense.matmul(self._matrices(1)[0], x)
+            return dense.matmul(self._matrix, x)
         return np.matmul(self._matrices(groups), _split(x, groups)).reshape(len(self.values), -1)
 
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         if self._fits_kernel(groups, dy):
-            return dense.rmatmul(self._matrices(1)[0], dy)
+            return dense.rmatmul(self._matrix, dy)
         dx = np.matmul(self._matrices(groups).swapaxes(1, 2), _split(dy, groups))
         return dx.reshape(groups * dx.shape[1], dy.shape[1])
 
     def accumulate(self, dy: np.ndarray, x: np.ndarray, groups: int = 1) -> None:
-        if self._fits_kernel(groups, dy, x):
+        if self._fits_kernel(groups, x) and dy.dtype == x.dtype:
             self._add_own(dense.outer(dy, x))
         else:
             self._add_own(np.matmul(_split(dy, groups), _split(x, groups).swapaxes(1, 2)))
@@ -89,10 +89,13 @@ class DenseStore(Store):
         mask = 0 if self.mask is None else self.mask.nbytes
         return {"values": self.values.nbytes, "index": mask, "grad": self.grad.nbytes}
 
-    def _fits_kernel(self, groups: int, *operands: np.ndarray) -> bool:
+    def _fits_kernel(self, groups: int, operand: np.ndarray) -> bool:
         """Whether the core's product is the way: one group, and real operands of one precision."""
-        kinds = {self.values.dtype, *(operand.dtype for operand in operands)}
-        return groups == 1 and len(kinds) == 1 and self.values.dtype in REAL
+        return groups == 1 and operand.dtype == self.values.dtype and operand.dtype in REAL
+
+    @property
+    def _matrix(self) -> np.ndarray:
+        return self.values if self.values.ndim == 2 else self.values.reshape(len(self.values), -1)
 
     def _matrices(self, groups: int) -> np.ndarray:
         return self.values.reshape(groups, len(self.values) // groups, -1)
