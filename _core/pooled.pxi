@@ -49,6 +49,9 @@ cdef void unpool(char* packed, Image* x, int64_t c, int64_t row, int64_t column,
             memset(packed, 0, (count - i) * PIXEL)
             return
         at, place = j * by_pixel, <int>(2 * (row & 1) + ((column + i * step) & 1))
+        prefetch(data + at + AHEAD * by_pixel)
+        prefetch(data + at + AHEAD * by_pixel + LINE)
+        prefetch(winner + (at + AHEAD * by_pixel) // size)
         if nbytes < PIXEL:
             keep_part(packed, data + at, winner + at // size, place, nbytes, size)
         elif size == sizeof(float):
