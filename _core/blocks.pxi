@@ -7,9 +7,10 @@
 #
 # An image may be pooled (pooled.pxi): then its arrays hold the largest pixel of each window of 2 x 2 only.
 
+from cpython.buffer cimport PyBUF_STRIDES
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from minisparse._core.allocator import empty_array
 
+include "address.pxi"
 include "team.pxi"
 
 cdef extern from "wide.h" nogil:
@@ -74,19 +76,22 @@ cdef struct Plan:  # output pixel (a, b) meets input pixels (stride a + top + u,
     int64_t span, width  # 0 <= u < span; a packed row is `stride` parts of this width
 
 
-cdef Image image_of(const floating[:, :, :, :] array) noexcept:
-    """The strides of an array (channels, height, width, N), N contiguous."""
+cdef Image image_of(array) except *:
+    """The strides of an array (channels, height, width, N), N contiguous; the array is the caller's to hold."""
     cdef Image image
-    image.channels, image.height, image.width = array.shape[0], array.shape[1], array.shape[2]
-    image.by_channel, image.by_row, image.by_pixel = array.strides[0], array.strides[1], array.strides[2]
-    image.nbytes = array.shape[3] * sizeof(floating)
-    image.data, image.streamed, image.itemsize, image.normal, image.winner = NULL, False, sizeof(floating), NULL, NULL
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
+    image.channels, image.height, image.width = view.shape[0], view.shape[1], view.shape[2]
+    image.by_channel, image.by_row, image.by_pixel = view.strides[0], view.strides[1], view.strides[2]
+    image.itemsize, image.nbytes = view.itemsize, view.shape[3] * view.itemsize
+    image.data, image.streamed, image.normal, image.winner = NULL, False, NULL, NULL
     if image.channels and image.height and image.width and image.nbytes:
-        image.data = <char*>&array[0, 0, 0, 0]
+        image.data = <char*>view.buf
         image.streamed = (
             image.channels * image.height * image.width * image.nbytes >= STREAMED
             and (<size_t>image.data | image.by_channel | image.by_row | image.by_pixel) % LINE == 0
         )
+    PyBuffer_Release(&view)
     return image
 
 
@@ -122,11 +127,16 @@ cdef offsets32(pixels, Plan plan, shape):
     return (pixels * PIXEL).astype(np.int32).reshape(-1)
 
 
-cdef bands_of(rows, nbytes):
-    """(blocks of the batch, rows of y a task, an even number); results do not depend on the rows."""
-    blocks, wanted = -(-nbytes // PIXEL), omp_get_max_threads()
-    bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, rows // BAND))
-    return blocks, -(-rows // (2 * bands)) * 2
+cdef int64_t blocks_of(Image* image) noexcept:
+    """Of the batch."""
+    return (image.nbytes + PIXEL - 1) // PIXEL
+
+
+cdef int64_t band_of(int64_t blocks, int64_t rows) noexcept:
+    """Rows of y a task, an even number; results do not depend on it."""
+    cdef int64_t wanted = omp_get_max_threads()
+    cdef int64_t bands = 1 if blocks % wanted == 0 else max(1, min(4 * wanted // blocks, rows // BAND))
+    return (rows + 2 * bands - 1) // (2 * bands) * 2
 
 
 cdef with_contiguous_batch(array):
@@ -141,21 +151,22 @@ cdef as_packed(dy, winner):
     return np.ascontiguousarray(dy), np.ascontiguousarray(winner)
 
 
-cdef void normalised_by(Image* image, const floating[:, ::1] normal) noexcept:
-    if normal is not None and normal.shape[0]:
-        image.normal = <const char*>&normal[0, 0]
+cdef normalised_by(Image* image, normal):
+    """Contiguous rows of four numbers, which the caller holds, or None."""
+    if normal is not None:
+        image.normal = address(normal)
 
 
 cdef as_rows(normal):
     return None if normal is None else np.ascontiguousarray(normal)
 
 
-cdef starts_of(bias, outputs, dtype):
-    """What the sums of so many outputs start from."""
-    found = np.zeros(outputs, dtype)
+cdef start_from(bias, int64_t outputs, int64_t itemsize, char* to):
+    """What the sums of so many outputs start from; those beyond the bias from zero."""
+    memset(to, 0, outputs * itemsize)
     if bias is not None:
-        found[:len(bias)] = bias
-    return found
+        bias = np.ascontiguousarray(bias)
+        memcpy(to, address(bias), len(bias) * itemsize)
 
 
 cdef inline int64_t lanes(const vector* _) noexcept nogil:

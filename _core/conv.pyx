@@ -135,27 +135,6 @@ cdef tables_of(at, places, by_output, down, right, rows, itemsize, Plan plan):
     return at, places, by_output, down.astype(np.int32), right.astype(np.int32), chunk, step
 
 
-cdef multiply(w, tables, outputs, x, bias, y, Plan plan, x_winner=None, y_winner=None, size=(0, 0),
-              normal=None):
-    """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)]; winners as for spconv's `gather`."""
-    at, places, by_output, down, right, chunk, step = tables
-    if not y.size:
-        return
-    if not at.size:
-        plan.span = 0
-    panels = outputs // OUTPUTS * OUTPUTS
-    if panels < outputs:
-        panels += panel_width(outputs - panels)
-    packed = np.empty(panels * len(at), w.dtype)
-    if packed.size:
-        _pack_weights(np.ascontiguousarray(w).reshape(-1), places, by_output, outputs, packed)
-    rows = y.shape[1] if y_winner is None else 2 * y.shape[1]
-    blocks, band = bands_of(rows, y.shape[3] * y.itemsize)
-    x, x_winner = as_packed(x, x_winner)
-    _multiply(at, down, right, chunk, packed, x, starts_of(bias, panels, y.dtype), y, plan, blocks, band, step,
-              x_winner, y_winner, *size, as_rows(normal))
-
-
 cdef near(channels, nbytes, height, Plan plan):
     """(channels a chunk, output rows a step): so many that the weights of a panel and packed input stay near.
 
@@ -172,24 +151,6 @@ cdef in_chunks(table, chunk):
     """(channels, rows, columns) -> the same in the order (chunk of channels, row, column, channel)."""
     parts = [table[c:c + chunk].transpose(1, 2, 0).reshape(-1) for c in range(0, len(table), chunk)]
     return np.concatenate(parts or [table.reshape(-1)])
-
-
-cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, normal):
-    """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n], dy of this size or pooled from it."""
-    at, places, field = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
-    panels, entries = (len(dy) + ACROSS - 1) // ACROSS, at.size * ACROSS
-    bands = -(-size[0] // max(1, FIELD // size[1]))
-    rows = -(-size[0] // bands)
-    blocks = -(-dy.shape[3] * dy.itemsize // PIXEL)
-    together = min(blocks, -(-FEWEST // (rows * size[1]))) if bands == 1 else 1
-    tasks = -(-blocks // together) * bands
-    parts = max(1, min(tasks, PARTS, ENTRIES // (panels * entries)))
-    groups = min(panels, -(-2 * omp_get_max_threads() // parts))  # results do not depend on them
-    partial = empty_array((parts, panels, entries), dy.dtype)
-    dy, winner = as_packed(dy, winner)
-    _outer(at, field, dy, with_contiguous_batch(x), partial, plan, rows, together, tasks, groups, winner, *size,
-           as_rows(normal))
-    _collect(partial, places, dw.reshape(len(dw), -1))
 
 
 @lru_cache(maxsize=KEPT)

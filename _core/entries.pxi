@@ -8,15 +8,17 @@ cdef enum:
     NEAR = 20 << 10  # bytes in the nearest cache, about
     ENTRIES = 14     # of a sum that pay for keeping it
     MANY = 1 << 15   # entries from which threads are worth waking to move them
+    SUMMED = 1 << 24  # of all partial sums of a gradient, about
 
 
 cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + u] <= k < the next
     const int32_t* starts
     const int32_t* at
+    const int32_t* order  # where each stands among the values of the mask
     const void* values
-    const void* start    # of each row's sums
-    const int32_t* used  # channels
-    int64_t chunks, rows, span
+    const void* start     # of each row's sums
+    const int32_t* used   # channels
+    int64_t count, channels, chunks, rows, span
 
 
 cdef struct Meet:  # heights begin <= u < end that meet a row of the image
@@ -37,7 +39,7 @@ cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, widt
 
     `used` are the channels that are packed, `channel` the place of an entry's among them. So many
     chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of.
-    A mask keeps this for long: `at` counts pixels, and 16 bits are all that numbers get where they fit; see `loaded`.
+    A mask keeps this for long: `at` counts pixels, and 16 bits are all that numbers get where they fit; see `load`.
     """
     if len(at) >= LIMIT:
         raise ValueError(f"{len(at)} entries are too many for a convolution: fewer than 2^31 are allowed")
@@ -51,15 +53,57 @@ cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, widt
 
 
 cdef _narrow(index):
-    return index.astype(np.uint16) if not len(index) or index.max() < 2**16 else index
+    return index.astype(np.uint16 if not len(index) or index.max() < 2**16 else np.int32)
 
 
-cdef loaded(entries):
-    """What `arrange` gave, for the loops: `at` in bytes, 32 bits each."""
-    *parts, chunks = entries
-    starts, at, order, used = (part.astype(np.int32) for part in parts)
-    at *= PIXEL
-    return starts, at, order, used, chunks
+cdef int64_t loaded_bytes(entries, int64_t rows, int64_t itemsize):
+    """What `load` and `load_values` need, with room for cache lines."""
+    starts, at, order, used, _ = entries
+    return (len(starts) + 2 * len(at) + len(used)) * sizeof(int32_t) + (len(at) + rows) * itemsize + 6 * LINE
+
+
+cdef char* load(Entries* e, entries, int64_t rows, int64_t span, char* memory) except NULL:
+    """What `arrange` gave, for the loops: 32 bits each, `at` in bytes; the next free line."""
+    starts, at, order, used, e.chunks = entries
+    e.rows, e.span, e.count, e.channels = rows, span, len(at), len(used)
+    e.starts, memory = <int32_t*>memory, to_line(widened(starts, 1, memory))
+    e.at, memory = <int32_t*>memory, to_line(widened(at, PIXEL, memory))
+    e.used, memory = <int32_t*>memory, to_line(widened(used, 1, memory))
+    e.order, memory = <int32_t*>memory, to_line(widened(order, 1, memory))
+    return memory
+
+
+cdef char* load_values(Entries* e, values, bias, char* memory) except NULL:
+    """Those of the entries, in their order, and what sums start from; the next free line."""
+    cdef int64_t itemsize = values.itemsize
+    values = np.ascontiguousarray(values)
+    e.values, e.start = memory, to_line(memory + e.count * itemsize)
+    if itemsize == sizeof(float):
+        pick[float](<const float*>address(values), e.order, e.count, <float*>memory)
+    else:
+        pick[double](<const double*>address(values), e.order, e.count, <double*>memory)
+    start_from(bias, e.rows, itemsize, <char*>e.start)
+    return to_line(<char*>e.start + e.rows * itemsize)
+
+
+cdef char* widened(index, int64_t unit, char* to) except NULL:
+    """Numbers of 16 or 32 bits times `unit` to 32 bits each; where they end."""
+    cdef int64_t k, count = len(index)
+    cdef const char* source = address(index)
+    if index.itemsize == sizeof(uint16_t):
+        for k in range(count):
+            (<int32_t*>to)[k] = <int32_t>(unit * (<const uint16_t*>source)[k])
+    else:
+        for k in range(count):
+            (<int32_t*>to)[k] = <int32_t>(unit * (<const int32_t*>source)[k])
+    return to + count * sizeof(int32_t)
+
+
+cdef void pick(const floating* values, const int32_t* order, int64_t count, floating* to) noexcept:
+    cdef int64_t k
+    # order is a permutation
+    for k in prange(count, nogil=True, schedule="static", use_threads_if=count > MANY):
+        to[k] = values[order[k]]
 
 
 cdef int64_t group_of(Image* x, Plan* plan, int64_t band) noexcept:
@@ -88,22 +132,8 @@ cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint mor
 
 
 cdef scratch(int64_t nbytes):
-    """Memory for each thread: (threads, nbytes)."""
-    return empty_array((omp_get_max_threads(), -(-nbytes // LINE) * LINE), np.dtype(np.int8))
-
-
-cdef taken(values, order):
-    """values[order]."""
-    found = np.empty(len(order), values.dtype)
-    _take(np.ascontiguousarray(values), order, found)
-    return found
-
-
-def _take(const floating[::1] values, const int32_t[::1] order, floating[::1] found):
-    cdef int64_t k
-    # order is a permutation
-    for k in prange(order.shape[0], nogil=True, schedule="static", use_threads_if=order.shape[0] > MANY):
-        found[k] = values[order[k]]
+    """Uninitialised memory."""
+    return empty_array((nbytes + LINE,), np.dtype(np.int8))
 
 
 def _sort(const int64_t[::1] bins, int64_t count):

@@ -1,39 +1,45 @@
 # y[o, a, b] = start[o] + sum of values[k] x[at[k] from (a, b)] over the entries k of row o: for spconv.pyx.
 
-def _gather(const int32_t[::1] starts, const int32_t[::1] at, const floating[::1] values, const int32_t[::1] used,
-            int64_t chunks, const floating[:, :, :, :] x, const floating[::1] start, floating[:, :, :, :] y, Plan plan,
-            int64_t residues, int64_t blocks, int64_t band, const uint8_t[:, :, :, ::1] x_winner,
-            uint8_t[:, :, :, ::1] y_winner, int64_t height, int64_t width, const floating[:, ::1] normal):
-    """Entries are those of `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues]."""
+cdef gather(entries, values, x, bias, y, Plan plan, int64_t residues, x_winner=None, y_winner=None, size=(0, 0),
+            normal=None):
+    """Entries are those of `arrange`, a list of bins for each (r, q) of y[:, r::residues, q::residues].
+
+    With winners x or y is pooled, x from this size; with `normal` x is normalised.
+    """
+    if not y.size:
+        return
+    x, x_winner = as_packed(x, x_winner)
+    normal = as_rows(normal)
     cdef Image source = image_of(x), target = image_of(y)
-    pooled_by(&source, x_winner, height, width)
+    pooled_by(&source, x_winner, size)
     normalised_by(&source, normal)
-    pooled_by(&target, y_winner, 2 * y.shape[1], 2 * y.shape[2])
-    cdef Entries entries
-    entries.starts, entries.at = &starts[0], &at[0] if at.shape[0] else NULL
-    entries.values = <const void*>&values[0] if at.shape[0] else NULL
-    entries.start = <const void*>&start[0]  # y has rows, or there is nothing to do
-    entries.used, source.channels = &used[0] if used.shape[0] else NULL, used.shape[0]
-    entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
+    pooled_by(&target, y_winner, (2 * target.height, 2 * target.width))
+    cdef int64_t threads = omp_get_max_threads(), tables = loaded_bytes(entries, target.channels, source.itemsize)
+    cdef int64_t rows = (target.height + residues - 1) // residues
+    cdef int64_t blocks = blocks_of(&target), band = band_of(blocks, rows)
+    cdef Entries e
+    *_, used, _ = entries
+    source.channels = len(used)
     cdef int64_t group = group_of(&source, &plan, band)
-    cdef int64_t task, rows = (target.height + residues - 1) // residues, bands = (rows + band - 1) // band
-    cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    memory = scratch(size + 4 * PIXEL * target.channels)
-    cdef char[:, ::1] room = memory
-    cdef Plan* p = &plan
-    cdef Image* from_ = &source
-    cdef Image* to = &target
-    cdef int threads = team(True)
-    cdef Entries* e = &entries
+    cdef int64_t nbytes = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
+    cdef int64_t each = nbytes + 4 * PIXEL * target.channels
+    memory = scratch(tables + threads * each)
+    cdef char* room = load(&e, entries, target.channels, plan.span, to_line(address(memory, PyBUF_WRITABLE)))
+    room = load_values(&e, values, bias, room)
+    gather_bands(&e, &source, &target, &plan, residues, group, rows, blocks, band, room, each, nbytes)
+
+
+cdef void gather_bands(Entries* e, Image* x, Image* y, Plan* plan, int64_t residues, int64_t group, int64_t rows,
+                       int64_t blocks, int64_t band, char* room, int64_t each, int64_t nbytes):
+    cdef int64_t task, bands = (rows + band - 1) // band
     # Pattern and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
-    with nogil:
-        for task in prange(blocks * bands, schedule="dynamic", num_threads=threads):
-            if floating is float:
-                gather_band(<vf32*>&room[threadid(), 0], size, e, from_, to, p, residues, group,
-                            task // bands * PIXEL, task % bands * band, min(task % bands * band + band, rows))
-            else:
-                gather_band(<vf64*>&room[threadid(), 0], size, e, from_, to, p, residues, group,
-                            task // bands * PIXEL, task % bands * band, min(task % bands * band + band, rows))
+    for task in prange(blocks * bands, nogil=True, schedule="dynamic", num_threads=team(True)):
+        if x.itemsize == sizeof(float):
+            gather_band(<vf32*>(room + threadid() * each), nbytes, e, x, y, plan, residues, group,
+                        task // bands * PIXEL, task % bands * band, min(task % bands * band + band, rows))
+        else:
+            gather_band(<vf64*>(room + threadid() * each), nbytes, e, x, y, plan, residues, group,
+                        task // bands * PIXEL, task % bands * band, min(task % bands * band + band, rows))
 
 
 cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, Image* y, Plan* plan,

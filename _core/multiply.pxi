@@ -17,35 +17,53 @@ cdef struct Range:
     int64_t begin, end
 
 
-def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1] right, int64_t chunk,
-              const floating[::1] w, const floating[:, :, :, :] x, const floating[::1] start,
-              floating[:, :, :, :] y, Plan plan, int64_t blocks, int64_t band, int64_t step,
-              const uint8_t[:, :, :, ::1] x_winner, uint8_t[:, :, :, ::1] y_winner, int64_t height, int64_t width,
-              const floating[:, ::1] normal):
+cdef multiply(w, tables, int64_t outputs, x, bias, y, Plan plan, x_winner=None, y_winner=None, size=(0, 0),
+              normal=None):
+    """y[o, a, b] = bias[o] + sum_k w[by_output o + places[k]] x[at[k] from (a, b)].
+
+    With winners x or y is pooled, x from this size; with `normal` x is normalised.
+    """
+    at, places, by_output, down, right, chunk, step = tables
+    if not y.size:
+        return
+    w, normal = np.ascontiguousarray(w), as_rows(normal)
+    x, x_winner = as_packed(x, x_winner)
     cdef Image source = image_of(x), target = image_of(y)
-    pooled_by(&source, x_winner, height, width)
+    pooled_by(&source, x_winner, size)
     normalised_by(&source, normal)
-    pooled_by(&target, y_winner, 2 * y.shape[1], 2 * y.shape[2])
+    pooled_by(&target, y_winner, (2 * target.height, 2 * target.width))
+    cdef int64_t panels = outputs // OUTPUTS * OUTPUTS, rows = step
+    if panels < outputs:
+        panels += panel_width(outputs - panels)
     if y_winner is not None:
-        step += step % 2
-    cdef int64_t task, bands = (target.height + band - 1) // band, failed = 0
-    cdef int64_t size = ((step - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    cdef int64_t sums = LINE * SUMS
-    if chunk < source.channels:
-        sums *= (target.channels + OUTPUTS - 1) // OUTPUTS * step * (target.width + 1)
-    cdef int64_t waiting = 2 * OUTPUTS * target.width * PIXEL if y_winner is not None else 0
-    cdef const floating* weights = &w[0] if w.shape[0] else NULL
-    cdef char* memory = NULL
+        rows += rows % 2
     cdef Taps taps
-    taps.rows, taps.columns, taps.channels, taps.chunk = down.shape[0], right.shape[0], source.channels, chunk
-    taps.at = &at[0] if at.shape[0] else NULL
-    taps.down = &down[0] if taps.rows else NULL
-    taps.right = &right[0] if taps.columns else NULL
-    taps.start = &start[0]  # y has outputs, or there is nothing to do
-    cdef Taps* t = &taps
-    cdef Plan* p = &plan
-    cdef Image* from_ = &source
-    cdef Image* to = &target
+    taps.rows, taps.columns, taps.channels, taps.chunk = len(down), len(right), source.channels, chunk
+    taps.at, taps.down, taps.right = <int32_t*>address(at), <int32_t*>address(down), <int32_t*>address(right)
+    cdef int64_t count = len(at)
+    if not count:
+        plan.span = 0  # nothing is read
+    packed = empty_array((panels * (count + 1) * source.itemsize + LINE,), np.dtype(np.int8))
+    cdef char* weights = to_line(address(packed, PyBUF_WRITABLE))
+    start_from(bias, panels, source.itemsize, weights + panels * count * source.itemsize)
+    taps.start = weights + panels * count * source.itemsize
+    if source.itemsize == sizeof(float):
+        pack_weights[float](<const float*>address(w), <const int64_t*>address(places), count, by_output, outputs,
+                            <float*>weights)
+    else:
+        pack_weights[double](<const double*>address(w), <const int64_t*>address(places), count, by_output, outputs,
+                             <double*>weights)
+    multiply_bands(&taps, weights, &source, &target, &plan, rows)
+
+
+cdef multiply_bands(Taps* taps, const char* weights, Image* x, Image* y, Plan* plan, int64_t step):
+    cdef int64_t task, failed = 0, blocks = blocks_of(y), band = band_of(blocks, y.height)
+    cdef int64_t bands = (y.height + band - 1) // band
+    cdef int64_t size = ((step - 1) * plan.stride + plan.span) * row_bytes(x, plan), sums = LINE * SUMS
+    if taps.chunk < x.channels:
+        sums *= (y.channels + OUTPUTS - 1) // OUTPUTS * step * (y.width + 1)
+    cdef int64_t waiting = 2 * OUTPUTS * y.width * PIXEL if y.winner != NULL else 0
+    cdef char* memory = NULL
     cdef int threads = team(True)
     # the tables of offsets name pixels of the packed rows only; w has whole panels
     with nogil, parallel(num_threads=threads):
@@ -53,13 +71,13 @@ def _multiply(const int32_t[::1] at, const int32_t[::1] down, const int32_t[::1]
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
-            elif floating is float:
-                multiply_band(<vf32*>(to_line(memory) + sums + waiting), t, weights, from_, to, p, step,
-                              task // bands * PIXEL, task % bands * band, min(task % bands * band + band, to.height),
+            elif x.itemsize == sizeof(float):
+                multiply_band(<vf32*>(to_line(memory) + sums + waiting), taps, weights, x, y, plan, step,
+                              task // bands * PIXEL, task % bands * band, min(task % bands * band + band, y.height),
                               <vf32*>to_line(memory), to_line(memory) + sums)
             else:
-                multiply_band(<vf64*>(to_line(memory) + sums + waiting), t, weights, from_, to, p, step,
-                              task // bands * PIXEL, task % bands * band, min(task % bands * band + band, to.height),
+                multiply_band(<vf64*>(to_line(memory) + sums + waiting), taps, weights, x, y, plan, step,
+                              task // bands * PIXEL, task % bands * band, min(task % bands * band + band, y.height),
                               <vf64*>to_line(memory), to_line(memory) + sums)
         free(memory)
     if failed:
@@ -382,10 +400,10 @@ cdef void four_by_two(const vector* x, const int32_t* at, const char* w, int64_t
     row[4][0], row[4][1], row[5][0], row[5][1], row[6][0], row[6][1], row[7][0], row[7][1] = a2, b2, c2, d2, a3, b3, c3, d3
 
 
-def _pack_weights(const floating[::1] w, const int64_t[::1] places, int64_t by_output, int64_t outputs,
-                  floating[::1] packed):
+cdef void pack_weights(const floating* w, const int64_t* places, int64_t taps, int64_t by_output, int64_t outputs,
+                       floating* packed) noexcept:
     """packed[panel, k, o] = w[by_output o + places[k]], zero for outputs that are not there."""
-    cdef int64_t panel, i, k, o, wide, taps = places.shape[0]
+    cdef int64_t panel, i, k, o, wide
     # places are those of output 0 in w, panels end where packed does
     for panel in prange((outputs + OUTPUTS - 1) // OUTPUTS, schedule="static", nogil=True):
         o = panel * OUTPUTS

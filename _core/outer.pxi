@@ -14,38 +14,53 @@ cdef struct Tiles:
     int64_t count, panels, groups, rows, blocks, tasks, parts
 
 
-def _outer(const int32_t[:, ::1] at, const int64_t[:, ::1] fields, const floating[:, :, :, :] dy,
-           const floating[:, :, :, :] x, floating[:, :, ::1] partial, Plan plan, int64_t rows, int64_t blocks,
-           int64_t tasks, int64_t groups, const uint8_t[:, :, :, ::1] winner, int64_t height, int64_t width,
-           const floating[:, ::1] normal):
+cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, normal):
+    """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n], dy of this size or pooled from it."""
+    at, places, fields = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
+    (dy, winner), x, normal = as_packed(dy, winner), with_contiguous_batch(x), as_rows(normal)
     cdef Image source = image_of(x), target = image_of(dy)
-    pooled_by(&target, winner, height, width)
+    pooled_by(&target, winner, size)
     normalised_by(&source, normal)
-    cdef int64_t job, failed = 0
-    cdef int64_t size = ((rows - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    cdef int64_t field = blocks * rows * target.width * PIXEL
-    cdef char* memory = NULL
+    cdef int64_t bands = (target.height + max(1, FIELD // target.width) - 1) // max(1, FIELD // target.width)
+    cdef int64_t blocks = blocks_of(&target), taps = len(places), entries
     cdef Tiles tiles
-    tiles.at, tiles.fields, tiles.count = &at[0, 0], &fields[0, 0], at.shape[0]
-    tiles.parts, tiles.panels, tiles.groups = partial.shape[0], partial.shape[1], groups
-    tiles.rows, tiles.blocks, tiles.tasks = rows, blocks, tasks
-    cdef Tiles* t = &tiles
-    cdef Plan* p = &plan
-    cdef Image* from_ = &source
-    cdef Image* to = &target
+    tiles.at, tiles.fields, tiles.count = <const int32_t*>address(at), <const int64_t*>address(fields), len(at)
+    tiles.rows, tiles.blocks = (target.height + bands - 1) // bands, 1
+    if bands == 1:
+        tiles.blocks = min(blocks, (FEWEST + target.height * target.width - 1) // (target.height * target.width))
+    tiles.tasks = (blocks + tiles.blocks - 1) // tiles.blocks * bands
+    tiles.panels, entries = (target.channels + ACROSS - 1) // ACROSS, tiles.count * TILE * ACROSS
+    tiles.parts = max(1, min(tiles.tasks, PARTS, ENTRIES // (tiles.panels * entries)))
+    # results do not depend on groups
+    tiles.groups = min(tiles.panels, (2 * omp_get_max_threads() + tiles.parts - 1) // tiles.parts)
+    partial = empty_array((tiles.parts, tiles.panels, entries), dy.dtype)
+    outer_parts(&tiles, &target, &source, &plan, address(partial, PyBUF_WRITABLE))
+    if source.itemsize == sizeof(float):
+        collect[float](<float*>address(partial, PyBUF_WRITABLE), &tiles, <const int64_t*>address(places), taps,
+                       <float*>address(dw, PyBUF_WRITABLE), target.channels)
+    else:
+        collect[double](<double*>address(partial, PyBUF_WRITABLE), &tiles, <const int64_t*>address(places), taps,
+                        <double*>address(dw, PyBUF_WRITABLE), target.channels)
+
+
+cdef outer_parts(Tiles* tiles, Image* dy, Image* x, Plan* plan, char* partial):
+    cdef int64_t job, failed = 0, size = ((tiles.rows - 1) * plan.stride + plan.span) * row_bytes(x, plan)
+    cdef int64_t field = tiles.blocks * tiles.rows * dy.width * PIXEL
+    cdef int64_t sums = tiles.panels * tiles.count * TILE * ACROSS * dy.itemsize
+    cdef char* memory = NULL
     cdef int threads = team(True)
     # as above; a job adds to panels of its own, of its part of `partial`
     with nogil, parallel(num_threads=threads):
-        memory = <char*>malloc(blocks * size + ACROSS * field + LINE)
-        for job in prange(tiles.parts * groups, schedule="dynamic"):
+        memory = <char*>malloc(tiles.blocks * size + ACROSS * field + LINE)
+        for job in prange(tiles.parts * tiles.groups, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
-            elif floating is float:
-                outer_part(<vf32*>to_line(memory), size, t, to, from_, &partial[job // groups, 0, 0], p,
-                           job // groups, job % groups)
+            elif dy.itemsize == sizeof(float):
+                outer_part(<vf32*>to_line(memory), size, tiles, dy, x, partial + job // tiles.groups * sums, plan,
+                           job // tiles.groups, job % tiles.groups)
             else:
-                outer_part(<vf64*>to_line(memory), size, t, to, from_, &partial[job // groups, 0, 0], p,
-                           job // groups, job % groups)
+                outer_part(<vf64*>to_line(memory), size, tiles, dy, x, partial + job // tiles.groups * sums, plan,
+                           job // tiles.groups, job % tiles.groups)
         free(memory)
     if failed:
         raise MemoryError("no memory for a packed block of the batch")
@@ -179,17 +194,20 @@ cdef inline void add_sums(char* to, vector a, vector b, vector c, vector d) noex
         add_sums64(<double*>to, a, b, c, d)
 
 
-def _collect(floating[:, :, ::1] partial, const int64_t[::1] places, floating[:, ::1] dw):
+cdef void collect(floating* partial, Tiles* tiles, const int64_t* places, int64_t taps, floating* dw,
+                  int64_t outputs) noexcept:
     """dw[o, places[k]] = the sum of all parts of (panels, k, outputs of a panel)."""
-    cdef int64_t panel, i, k, o, part, taps = places.shape[0]
+    cdef int64_t panel, i, k, o, part, entries = tiles.count * TILE * ACROSS
     cdef floating* total
+    cdef const floating* other
     # outputs of the last panel end where dw does
-    for panel in prange(partial.shape[1], schedule="static", nogil=True):
+    for panel in prange(tiles.panels, schedule="static", nogil=True):
         o = ACROSS * panel
-        total = &partial[0, panel, 0]
-        for part in range(1, partial.shape[0]):
+        total = partial + panel * entries
+        for part in range(1, tiles.parts):
+            other = total + part * tiles.panels * entries
             for i in range(ACROSS * taps):
-                total[i] = total[i] + partial[part, panel, i]
-        for i in range(min(ACROSS, dw.shape[0] - o)):
+                total[i] = total[i] + other[i]
+        for i in range(min(ACROSS, outputs - o)):
             for k in range(taps):
-                dw[o + i, places[k]] = total[ACROSS * k + i]
+                dw[(o + i) * taps + places[k]] = total[ACROSS * k + i]

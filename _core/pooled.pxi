@@ -7,11 +7,11 @@ cdef enum:
     SPREAD = 1 << 17  # bytes of a gradient spread out that stay near
 
 
-cdef void pooled_by(Image* image, const uint8_t[:, :, :, ::1] winner, int64_t height, int64_t width) noexcept:
-    """An image of this size, of which the arrays hold the winners; as it is where there are none."""
-    if winner is None:
-        return
-    image.height, image.width, image.winner = height, width, <uint8_t*>&winner[0, 0, 0, 0]
+cdef pooled_by(Image* image, winner, size):
+    """An image of this size, of which the arrays, which the caller holds, have the winners; as it is without these."""
+    if winner is not None:
+        image.height, image.width = size
+        image.winner = <uint8_t*>address(winner)
 
 
 cdef int64_t near_rows(Image* dy, int64_t rows) noexcept:

@@ -1,47 +1,70 @@
 # dw[k] = sum over (a, b, n) of dy[o, a, b] x[at[k] from (a, b)] for the entries k of row o: for spconv.pyx.
 
-def _sample(const int32_t[::1] starts, const int32_t[::1] at, const int32_t[::1] order, const int32_t[::1] used,
-            int64_t chunks, const floating[:, :, :, :] dy, const floating[:, :, :, :] x, floating[:, ::1] partial,
-            floating[::1] dw, Plan plan, int64_t band, int64_t tasks, const uint8_t[:, :, :, ::1] winner,
-            int64_t height, int64_t width, const floating[:, ::1] normal):
-    """Tasks are the bands of `band` rows of all blocks; each part of them sums to a row of `partial` of its own."""
+cdef sample(entries, dy, x, dw, Plan plan, winner, size, normal):
+    """Tasks are the bands of rows of all blocks; each part of them sums to a row of partial sums of its own."""
+    *_, used, chunks = entries
+    (dy, winner), x, normal = as_packed(dy, winner), with_contiguous_batch(x), as_rows(normal)
     cdef Image source = image_of(x), target = image_of(dy)
-    pooled_by(&target, winner, height, width)
+    pooled_by(&target, winner, size)
     normalised_by(&source, normal)
-    cdef Entries entries
-    entries.starts, entries.at, entries.values, entries.start = &starts[0], &at[0], NULL, NULL
-    entries.used, source.channels = &used[0], used.shape[0]
-    entries.chunks, entries.rows, entries.span = chunks, target.channels, plan.span
-    cdef int64_t i, k, part, parts = partial.shape[0], longest = 0, bins = target.channels * plan.span
-    for i in range(chunks):
-        longest = max(longest, starts[(i + 1) * bins] - starts[i * bins])
+    cdef int64_t count = len(dw), band = band_from_shapes(&source, &target, &plan, BAND if chunks > 1 else 4 * BAND)
+    cdef int64_t tasks = blocks_of(&target) * ((target.height + band - 1) // band)
+    cdef int64_t parts = max(1, min(tasks, PARTS, SUMMED // max(count, 1)))
+    source.channels = len(used)
     # sums of one chunk stay from group to group of rows
     cdef int64_t group = group_of(&source, &plan, band) if chunks == 1 else band
     if winner is not None and chunks == 1:
         group = near_rows(&target, group)
-    cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
-    cdef int64_t grads = group * target.channels * target.width * PIXEL
-    memory = scratch(size + grads + longest * LINE)
-    cdef char[:, ::1] room = memory
-    cdef Plan* p = &plan
-    cdef Image* from_ = &source
-    cdef Image* to = &target
-    cdef int threads = team(True)
-    cdef Entries* e = &entries
-    # as above; order is a permutation
-    with nogil:
-        for part in prange(parts, schedule="dynamic", num_threads=threads):
-            if floating is float:
-                sample_part(<vf32*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
-                            group, band, part * tasks // parts, (part + 1) * tasks // parts)
-            else:
-                sample_part(<vf64*>&room[threadid(), 0], size, size + grads, e, to, from_, &partial[part, 0], p,
-                            group, band, part * tasks // parts, (part + 1) * tasks // parts)
-        for k in prange(order.shape[0], schedule="static", use_threads_if=order.shape[0] * parts > MANY):
-            dw[order[k]] = column_sum(&partial[0, k], parts, partial.shape[1])
+    cdef Entries e
+    memory = scratch(loaded_bytes(entries, 0, target.itemsize))
+    load(&e, entries, target.channels, plan.span, to_line(address(memory, PyBUF_WRITABLE)))
+    partial = empty_array((parts, count), dy.dtype)
+    sample_parts(&e, &target, &source, &plan, group, band, tasks, parts, address(partial, PyBUF_WRITABLE),
+                 address(dw, PyBUF_WRITABLE))
 
 
-cdef floating column_sum(floating* first, int64_t count, int64_t step) noexcept nogil:
+cdef int64_t band_from_shapes(Image* x, Image* dy, Plan* plan, int64_t least) noexcept:
+    """Rows of dy a task, on which results depend."""
+    cdef int64_t rows = min((BUDGET // max(row_bytes(x, plan), 1) - plan.span) // plan.stride + 1, 1024 // dy.width)
+    return min(dy.height, max(least, rows))
+
+
+cdef sample_parts(Entries* e, Image* dy, Image* x, Plan* plan, int64_t group, int64_t band, int64_t tasks,
+                  int64_t parts, char* partial, char* dw):
+    cdef int64_t i, part, longest = 0, bins = e.rows * e.span
+    for i in range(e.chunks):
+        longest = max(longest, e.starts[(i + 1) * bins] - e.starts[i * bins])
+    cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(x, plan)
+    cdef int64_t grads = size + group * dy.channels * dy.width * PIXEL
+    cdef int64_t each = (grads + longest * LINE + LINE - 1) // LINE * LINE
+    memory = scratch(omp_get_max_threads() * each)
+    cdef char* room = to_line(address(memory, PyBUF_WRITABLE))
+    # Pattern and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
+    for part in prange(parts, nogil=True, schedule="dynamic", num_threads=team(True)):
+        if dy.itemsize == sizeof(float):
+            sample_part(<vf32*>(room + threadid() * each), size, grads, e, dy, x,
+                        partial + part * e.count * dy.itemsize, plan, group, band, part * tasks // parts,
+                        (part + 1) * tasks // parts)
+        else:
+            sample_part(<vf64*>(room + threadid() * each), size, grads, e, dy, x,
+                        partial + part * e.count * dy.itemsize, plan, group, band, part * tasks // parts,
+                        (part + 1) * tasks // parts)
+    if dy.itemsize == sizeof(float):
+        add_parts[float](<const float*>partial, parts, e.order, e.count, <float*>dw)
+    else:
+        add_parts[double](<const double*>partial, parts, e.order, e.count, <double*>dw)
+
+
+cdef void add_parts(const floating* partial, int64_t parts, const int32_t* order, int64_t count,
+                    floating* dw) noexcept:
+    """dw[order[k]] = the sum of all parts of entry k."""
+    cdef int64_t k
+    # order is a permutation
+    for k in prange(count, nogil=True, schedule="static", use_threads_if=count * parts > MANY):
+        dw[order[k]] = column_sum(partial + k, parts, count)
+
+
+cdef floating column_sum(const floating* first, int64_t count, int64_t step) noexcept nogil:
     cdef floating total = 0
     cdef int64_t i
     for i in range(count):

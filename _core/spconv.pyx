@@ -98,34 +98,5 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
     dw = np.zeros(len(pattern.indices), dy.dtype)
     if dw.size and dy.size:
         entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
-        starts, at, order, used, chunks = loaded(entries)
-        band, tasks, parts = parts_of(size, dy, x, len(at), plan, BAND if chunks > 1 else 4 * BAND)
-        x, (dy, winner) = with_contiguous_batch(x), as_packed(dy, winner)
-        _sample(starts, at, order, used, chunks, dy, x, empty_array((parts, len(at)), dy.dtype), dw, plan, band, tasks,
-                winner, *size, as_rows(normal))
+        sample(entries, dy, x, dw, plan, winner, size, normal)
     return dw
-
-
-cdef gather(entries, values, x, bias, y, Plan plan, residues, x_winner=None, y_winner=None, size=(0, 0),
-            normal=None):
-    """y[o, a, b] = bias[o] + sum of values[k] x[at[k] from (a, b)] over the entries k of row o.
-
-    With winners x or y is pooled, x from this size; with `normal` x is normalised.
-    """
-    if not y.size:
-        return
-    starts, at, order, used, chunks = loaded(entries)
-    rows = -(-y.shape[1] // residues) if y_winner is None else 2 * y.shape[1]
-    blocks, band = bands_of(rows, y.shape[3] * y.itemsize)
-    x, x_winner = as_packed(x, x_winner)
-    _gather(starts, at, taken(values, order), used, chunks, x, starts_of(bias, len(y), y.dtype), y, plan, residues,
-            blocks, band, x_winner, y_winner, *size, as_rows(normal))
-
-
-cdef parts_of(size, dy, x, entries, Plan plan, least=1):
-    """(rows of dy, of this size, a task, tasks, partial sums of a gradient), from shapes only."""
-    row = x.shape[0] * plan.stride * plan.width * PIXEL
-    rows = min((BUDGET // max(row, 1) - plan.span) // plan.stride + 1, 1024 // size[1])
-    rows = min(size[0], max(least, rows))
-    tasks = -(-dy.shape[3] * dy.itemsize // PIXEL) * -(-size[0] // rows)
-    return rows, tasks, max(1, min(tasks, PARTS, (1 << 24) // max(entries, 1)))
