@@ -128,6 +128,29 @@ cdef void look_at_rows(const floating[:, ::1] x, double[::1] mean, double[::1] v
         look_at(&x[c, 0], n, &mean[c], &var[c])
 
 
+def follow(mean, var, eps, n, momentum, running_mean, running_var):
+    twin.check_moments(mean, var, n, running_mean, running_var)
+    if mean.dtype.kind == "c":
+        return twin.follow(mean, var, eps, n, momentum, running_mean, running_var)
+    inverse = np.empty(len(mean))
+    if running_mean.dtype == np.float32:
+        follow_batch[float](mean, var, eps, n, momentum, running_mean, running_var, inverse)
+    else:
+        follow_batch[double](mean, var, eps, n, momentum, running_mean, running_var, inverse)
+    return inverse
+
+
+cdef void follow_batch(const double[:] mean, const double[:] var, double eps, double n, double momentum,
+                       floating[:] running_mean, floating[:] running_var, double[::1] inverse):
+    """Eqs. 2 and 6."""
+    cdef double unbiased = n / (n - 1)
+    cdef int64_t c
+    for c in range(mean.shape[0]):
+        running_mean[c] = <floating>(running_mean[c] + momentum * (mean[c] - running_mean[c]))
+        running_var[c] = <floating>(running_var[c] + momentum * (var[c] * unbiased - running_var[c]))
+        inverse[c] = 1 / sqrt(var[c] + eps)
+
+
 def normalise(x, mean, inverse, gain, bias, rectified):
     twin.check_rows(x)
     if x.dtype.kind == "c":
@@ -143,7 +166,10 @@ def normalise(x, mean, inverse, gain, bias, rectified):
 def _vectors(x, *vectors):
     """Vectors one a row, of the dtype of x."""
     twin.check_vectors(x, *vectors)
-    return np.array(vectors, x.dtype)
+    rows = np.empty((len(vectors), len(x)), x.dtype)
+    for row, vector in zip(rows, vectors):
+        row[:] = vector
+    return rows
 
 
 cdef void normalise_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, bint rectified,

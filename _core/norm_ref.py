@@ -5,6 +5,7 @@
     y = gain xhat + bias;   where `rectified`, max(y, 0), NaN stays NaN        (3)
     dgain = sum dy xhat,   dbias = sum dy                                      (4)
     dx = gain inverse (dy - (dbias / n + xhat dgain / n))                      (5)
+    running <- running + momentum (batch - running), of mean and of n / (n - 1) var    (6)
 
 mean, var, inverse, gain, bias, dgain and dbias are vectors (C,). Sums are given in float64, exact to the rounding of
 the dtype of x; inverse is taken in float64, all else in the dtype of x, in the order that is written. xhat is computed
@@ -20,7 +21,13 @@ import math
 import numpy as np
 
 from minisparse._core import pool_ref
-from minisparse._core.relu_ref import add, check_float, check_gradient
+from minisparse._core.relu_ref import REAL, add, check_float, check_gradient
+
+WIDE = np.dtype(np.float64), np.dtype(np.complex128)
+"""In which moments are given."""
+
+CHANGED = {"follow": ("running_mean", "running_var")}
+"""Operands that a call writes."""
 
 
 def forward(
@@ -75,6 +82,33 @@ def normalise(
     with np.errstate(all="ignore"):
         y = gain * ((x - mean) * inverse) + bias
         return np.where(y.real <= 0, x.dtype.type(0), y) if rectified else y
+
+
+def follow(
+    mean: np.ndarray,
+    var: np.ndarray,
+    eps: float,
+    n: int,
+    momentum: float,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+) -> np.ndarray:
+    """inverse (C,) of eq. 2, of the dtype of var; in place eq. 6, of the real parts.
+
+    Parameters
+    ----------
+    mean, var : (C,) as of `forward`, of n >= 2 columns
+    running_mean, running_var : (C,) float32 or float64: written
+
+    Raises
+    ------
+    ValueError : n < 2, or vectors of another shape or dtype, or read-only.
+    """
+    check_moments(mean, var, n, running_mean, running_var)
+    with np.errstate(all="ignore"):
+        for running, batch in (running_mean, mean.real), (running_var, var.real * (n / (n - 1))):
+            running += momentum * (batch - running)
+        return 1 / np.sqrt(var + eps)
 
 
 def backward(
@@ -179,6 +213,20 @@ def check_added(added: np.ndarray | None, x: np.ndarray) -> None:
         raise ValueError(f"added is {added.dtype} {added.shape}, expected {x.dtype} {x.shape}")
 
 
+def check_moments(mean, var, n: int, running_mean, running_var) -> None:
+    """ValueError unless the running vectors can follow these moments."""
+    if n < 2:
+        raise ValueError("BatchNorm cannot train on one value a channel: use a batch of at least 2 samples")
+    if mean.ndim != 1 or var.shape != mean.shape or var.dtype != mean.dtype or mean.dtype not in WIDE:
+        raise ValueError(f"mean is {mean.dtype} {mean.shape} and var {var.dtype} {var.shape}: expected float64, (C,)")
+    if not running_mean.shape == running_var.shape == mean.shape:
+        raise ValueError(f"running vectors {running_mean.shape} and {running_var.shape} must have shape {mean.shape}")
+    if running_mean.dtype != running_var.dtype or running_mean.dtype not in REAL:
+        raise ValueError(f"running vectors are {running_mean.dtype} and {running_var.dtype}: both must be float32")
+    if not (running_mean.flags.writeable and running_var.flags.writeable):
+        raise ValueError("running vectors must be writeable: pass copies, and keep them")
+
+
 def check_columns(x: np.ndarray, *vectors: np.ndarray) -> list[np.ndarray]:
     """Vectors (C,) as (C, 1) of the dtype of x; ValueError for another shape."""
     check_vectors(x, *vectors)
@@ -260,8 +308,15 @@ def cases(generator: np.random.Generator):
             for batch in (False, True):
                 arguments = dy, winner, x.astype(dtype), mean + 3, inverse, gain.astype(dtype), bias, batch
                 yield "backward_pooled", arguments, n + 8
+        for c in (0, 1, 20):
+            mean, var, *running = generator.random((4, c)) + 0.1
+            yield "follow", (mean, var, 1e-5, 2, 0.1, *(vector.astype(dtype) for vector in running))
+            yield "follow", (mean[::-1], var, 1e-5, 1000, 1.0, *(vector.astype(dtype) for vector in running))
+        strange = np.array([0, np.inf, np.nan, 1e300, -1])
+        yield "follow", (strange, strange, 0.0, 7, 0.5, *np.ones((2, 5), dtype))
     x = generator.normal(size=(2, 3)) + 1j
     vector = x[:, 0].copy()
+    yield "follow", (vector, vector, 1e-5, 3, 0.1, *np.ones((2, 2), np.float32))
     yield "statistics", (x,)
     yield "forward", (x, vector, vector, 1e-5, True)
     yield "normalise", (x, vector, vector, vector, vector, True)

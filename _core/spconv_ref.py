@@ -13,6 +13,7 @@ is the same whatever the number of threads.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -186,11 +187,16 @@ def check_weight_gradient(pattern, dy, x, kernel, stride, padding, groups, winne
 
 def check_mask(pattern: Pattern, channels: int, kernel, stride, padding, groups) -> None:
     """ValueError unless the pattern is that of a kernel of this geometry."""
-    check_geometry(kernel, stride, padding, groups)
-    check_channels(pattern.shape[0], channels // groups, channels, groups)
-    columns = channels // groups * int(kernel[0]) * int(kernel[1])
-    if pattern.columns != columns:
-        raise ValueError(f"pattern has {pattern.columns} columns, the kernel {columns}: C / groups kh kw")
+    _check_mask(*pattern.shape, channels, *kernel, stride, padding, groups)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _check_mask(rows: int, columns: int, channels: int, height, width, stride, padding, groups) -> None:
+    check_geometry((height, width), stride, padding, groups)
+    check_channels(rows, channels // groups, channels, groups)
+    expected = channels // groups * int(height) * int(width)
+    if columns != expected:
+        raise ValueError(f"pattern has {columns} columns, the kernel {expected}: C / groups kh kw")
 
 
 def cases(generator: np.random.Generator):

@@ -42,7 +42,7 @@ class Init:
         if not 0 <= self.factor <= 1:
             raise ValueError(f"factor={self.factor} must lie in [0, 1]")
 
-    @property
+    @cached_property
     def is_zero(self) -> bool:
         return self.factor == 0 or (self.kind == "constant" and self.scale == 0)
 

@@ -62,20 +62,16 @@ class BatchNorm(Layer):
             # eq. 1 and 2
             added = None if added is None else added.reshape(rows.shape)
             y, mean, var = norm.forward(rows, gain, bias, self.eps, rectified, added)
-            self.follow(mean.real, var.real, rows.shape[1])
-            inverse = 1 / np.sqrt(var + self.eps)  # (C,)
+            inverse = self.follow(mean, var, rows.shape[1])
         else:
             mean, inverse = self.statistics(rows, training)
             y = norm.normalise(rows, mean, inverse, gain, bias, rectified)
         return y.reshape(x.shape), (rows, mean, inverse, training)
 
-    def follow(self, mean, var, count) -> None:
-        """Eq. 3, of a batch with so many values a channel."""
-        if count < 2:
-            raise ValueError("BatchNorm cannot train on one value a channel: use a batch of at least 2 samples")
-        for name, batch in (("mean", mean), ("var", var * (count / (count - 1)))):
-            # eq. 3
-            self.buffers[name] += self.momentum * (batch - self.buffers[name])
+    def follow(self, mean, var, count):
+        """inverse (C,) of a batch with so many values a channel; the buffers follow, eq. 3."""
+        buffers = self.buffers["mean"], self.buffers["var"]
+        return norm.follow(mean, var, self.eps, count, self.momentum, *buffers)
 
     def backward(self, dy, cache, rectified=False):
         rows, mean, inverse, training = cache
@@ -94,8 +90,7 @@ class BatchNorm(Layer):
         if not training:
             return self.buffers["mean"], 1 / np.sqrt(self.buffers["var"] + self.eps)
         mean, var = norm.statistics(rows)
-        self.follow(mean.real, var.real, rows.shape[1])
-        return mean, 1 / np.sqrt(var + self.eps)
+        return mean, self.follow(mean, var, rows.shape[1])
 
     def fused(self, following):
         return RectifiedNorm(self) if type(following) is ReLU else None
@@ -145,8 +140,8 @@ class PooledNorm(Fused):
             return y, (x, pooling, *statistics)
         gain, bias = layer.params["gain"].value(), layer.params["bias"].value()
         y, winner, mean, var = norm.forward_pooled(x, gain, bias, layer.eps)
-        layer.follow(mean.real, var.real, x[0].size)
-        return y, (x, Pooling(winner), mean, 1 / np.sqrt(var + layer.eps), training)
+        inverse = layer.follow(mean, var, x.size // len(x))
+        return y, (x, Pooling(winner), mean, inverse, training)
 
     def backward(self, dy, cache):
         x, pooling, mean, inverse, training = cache
@@ -167,7 +162,9 @@ class NormalisedConv(Fused):
         rows = x.reshape(len(x), -1)  # (C, n)
         mean, inverse = self.norm.statistics(rows, training)
         vectors = mean, inverse, self.norm.params["gain"].value(), self.norm.params["bias"].value()
-        normal = np.array(vectors, x.dtype).T  # (C, 4)
+        normal = np.empty((len(x), 4), x.dtype)
+        for i, vector in enumerate(vectors):
+            normal[:, i] = vector
         y, _ = self.conv.forward(x, training, normal)
         return y, (x, normal, (rows, mean, inverse, training))
 

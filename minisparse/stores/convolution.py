@@ -7,6 +7,7 @@ kernel, so that a convolution is the product W (O, C kh kw) @ columns (C kh kw, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -36,15 +37,20 @@ class Geometry:
             )
         return sizes
 
-    @property
+    @cached_property
     def is_product(self) -> bool:
         """Whether a convolution is one matrix product on x as it stands."""
         return self.kernel == (1, 1) and self.stride == 1 and self.padding == 0
 
-    def fits_kernels(self, *arrays: np.ndarray) -> bool:
+    @cached_property
+    def settings(self) -> tuple[int, ...]:
+        """(kh, kw, stride, padding, groups)."""
+        return *self.kernel, self.stride, self.padding, self.groups
+
+    def fits_kernels(self, values: np.ndarray, x: np.ndarray, dy: np.ndarray | None = None) -> bool:
         """Whether the core's convolutions are the way: real operands of one precision, and more than one product."""
-        kinds = {array.dtype for array in arrays}
-        return len(kinds) == 1 and kinds.issubset(REAL) and not self.is_product
+        alike = values.dtype == x.dtype and (dy is None or dy.dtype == x.dtype)
+        return alike and x.dtype in REAL and not self.is_product
 
     def windows(self, padded: np.ndarray) -> np.ndarray:
         """A view (C, kh, kw, Ho, Wo, N) of a padded image (C, H + 2p, W + 2p, N)."""

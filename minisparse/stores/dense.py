@@ -55,26 +55,23 @@ class DenseStore(Store):
     def convolve(self, x, geometry, b=None, normal=None):
         if not geometry.fits_kernels(self.values, x):
             return super().convolve(x, geometry, b, normal)
-        return conv.convolve(self.values, x, geometry.stride, geometry.padding, geometry.groups, b, normal)
+        return conv.convolve(self.values, x, *geometry.settings[2:], b, normal)
 
     def convolve_pooled(self, x, geometry, b=None):
         if not geometry.fits_kernels(self.values, x):
             return super().convolve_pooled(x, geometry, b)
-        setting = geometry.stride, geometry.padding, geometry.groups
-        y, winner = conv.convolve_pooled(self.values, x, *setting, b)
+        y, winner = conv.convolve_pooled(self.values, x, *geometry.settings[2:], b)
         return y, Pooling(winner)
 
     def rconvolve(self, dy, geometry, shape, pooling=None):
         if not geometry.fits_kernels(self.values, dy):
             return super().rconvolve(dy, geometry, shape, pooling)
-        setting = *shape[1:3], geometry.stride, geometry.padding, geometry.groups
-        return conv.input_gradient(self.values, dy, *setting, *(pooling or ()))
+        return conv.input_gradient(self.values, dy, *shape[1:3], *geometry.settings[2:], *(pooling or ()))
 
     def accumulate_convolution(self, dy, x, geometry, pooling=None, normal=None):
         if not geometry.fits_kernels(self.values, dy, x):
             return super().accumulate_convolution(dy, x, geometry, pooling, normal)
-        setting = *geometry.kernel, geometry.stride, geometry.padding, geometry.groups
-        self._add_own(conv.weight_gradient(dy, x, *setting, *(pooling or (None,)), normal))
+        self._add_own(conv.weight_gradient(dy, x, *geometry.settings, pooling and pooling.winner, normal))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
         self._add_own(gradient.copy())

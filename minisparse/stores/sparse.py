@@ -113,7 +113,7 @@ class SparseStore(Store):
         if not geometry.fits_kernels(self.values, x) or (normal is not None and not self._rest_is_nothing):
             return super().convolve(x, geometry, b, normal)
         if self._rest_is_nothing:
-            return spconv.convolve(self.pattern, self.values, x, *_settings(geometry), b, normal)
+            return spconv.convolve(self.pattern, self.values, x, *geometry.settings, b, normal)
         y = np.empty((self.rows, *geometry.output_size(*x.shape[1:3]), x.shape[3]), x.dtype)
         for rows, group in self._tiles(geometry.groups):
             own = None if b is None else b[rows]
@@ -123,14 +123,14 @@ class SparseStore(Store):
     def convolve_pooled(self, x, geometry, b=None):
         if not geometry.fits_kernels(self.values, x) or not self._rest_is_nothing:
             return super().convolve_pooled(x, geometry, b)
-        y, winner = spconv.convolve_pooled(self.pattern, self.values, x, *_settings(geometry), b)
+        y, winner = spconv.convolve_pooled(self.pattern, self.values, x, *geometry.settings, b)
         return y, Pooling(winner)
 
     def rconvolve(self, dy, geometry, shape, pooling=None):
         if not geometry.fits_kernels(self.values, dy) or (pooling and not self._rest_is_nothing):
             return super().rconvolve(dy, geometry, shape, pooling)
         if self._rest_is_nothing:
-            setting = *shape[:3], *_settings(geometry), *(pooling or ())
+            setting = *shape[:3], *geometry.settings, *(pooling or ())
             return spconv.input_gradient(self.pattern, self.values, dy, *setting)
         dx = np.zeros(shape, dy.dtype)
         for rows, group in self._tiles(geometry.groups):
@@ -141,8 +141,8 @@ class SparseStore(Store):
     def accumulate_convolution(self, dy, x, geometry, pooling=None, normal=None):
         if not geometry.fits_kernels(self.values, dy, x):
             return super().accumulate_convolution(dy, x, geometry, pooling, normal)
-        setting = *_settings(geometry), *(pooling or (None,)), normal
-        self._add_own(spconv.weight_gradient(self.pattern, dy, x, *setting))
+        winner = pooling and pooling.winner
+        self._add_own(spconv.weight_gradient(self.pattern, dy, x, *geometry.settings, winner, normal))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
         self._add_own(gradient.reshape(-1)[self.index])
@@ -198,7 +198,3 @@ def part(x: np.ndarray, group: int, groups: int) -> np.ndarray:
     """The rows of an operand that a group meets."""
     each = len(x) // groups
     return x[group * each : (group + 1) * each]
-
-
-def _settings(geometry: Geometry) -> tuple[int, ...]:
-    return *geometry.kernel, geometry.stride, geometry.padding, geometry.groups
