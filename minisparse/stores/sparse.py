@@ -13,7 +13,7 @@ import numpy as np
 from minisparse._core import regen, regen_ref, spconv, spmm
 from minisparse._core.pattern import Pattern
 from minisparse.stores.base import Store
-from minisparse.stores.convolution import Geometry, Pooling
+from minisparse.stores.convolution import Pooling
 from minisparse.stores.dense import DenseStore
 
 TILE = regen_ref.TILE
