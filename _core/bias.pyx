@@ -33,9 +33,11 @@ def add(y, b, rectified=False):
         return twin.add(y, b, rectified)
     b = np.ascontiguousarray(b)
     if y.dtype == np.float32:
-        add_rows[float](<float*>address(y, PyBUF_WRITABLE), <const float*>address(b), y.shape[0], y.shape[1], rectified)
+        add_rows[float](<float*>address(y, PyBUF_WRITABLE), <const float*>address(b), y.shape[0], y.shape[1],
+                        rectified)
     else:
-        add_rows[double](<double*>address(y, PyBUF_WRITABLE), <const double*>address(b), y.shape[0], y.shape[1], rectified)
+        add_rows[double](<double*>address(y, PyBUF_WRITABLE), <const double*>address(b), y.shape[0], y.shape[1],
+                         rectified)
 
 
 cdef void add_rows(floating* y, const floating* b, int64_t rows, int64_t n, bint rectified):

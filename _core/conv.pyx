@@ -1,16 +1,17 @@
 """Compiled twin of conv_ref.py, which is its specification.
 
 * no columns in memory: a block of the batch is packed (blocks.pxi) and a weight is an offset into it
-* twelve outputs at a pixel of a block, 24 vectors, are summed in registers; weights and packed input of a chunk
-  of channels stay in the near caches; taps outside the image are passed over, not multiplied by zero
+* twelve outputs at a pixel of a block, 24 vectors, are summed in registers (the last eight, or four at two pixels);
+  weights and packed input of a chunk of channels stay in the near caches; taps outside the image are passed over, not
+  multiplied by zero
 * the gradient of x is the same loop over the transposed weight, once for each residue of a pixel
   modulo the stride
-* the gradient of w takes eight taps by two vectors of outputs at a time, dy transposed for it
+* the gradient of w takes five taps by four outputs at a time over a field of pixels, the batch in lanes, which are
+  summed at its end
 * sums start from the bias; pixels of a large result go past the caches
 * of a pooled result two rows of a panel wait near the processor; pooled gradients spread out as they are packed
   (pooled.pxi), and what is normalised is so as it is packed
-* groups and images of few channels are the sparse kernel's, every entry kept: it writes an output at a time; and so,
-  in the gradient of w, are the last outputs where they would leave a vector nearly empty
+* groups are the sparse kernel's, every entry kept: it writes an output at a time
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
 

@@ -396,8 +396,10 @@ cdef void four_by_two(const vector* x, const int32_t* at, const char* w, int64_t
         w += 4 * step * (LINE // lanes(x))
     for k in range(8):
         row[k] = <vector*>(to + k // 2 * to_row + k % 2 * to_pixel)
-    row[0][0], row[0][1], row[1][0], row[1][1], row[2][0], row[2][1], row[3][0], row[3][1] = a0, b0, c0, d0, a1, b1, c1, d1
-    row[4][0], row[4][1], row[5][0], row[5][1], row[6][0], row[6][1], row[7][0], row[7][1] = a2, b2, c2, d2, a3, b3, c3, d3
+    row[0][0], row[0][1], row[1][0], row[1][1] = a0, b0, c0, d0
+    row[2][0], row[2][1], row[3][0], row[3][1] = a1, b1, c1, d1
+    row[4][0], row[4][1], row[5][0], row[5][1] = a2, b2, c2, d2
+    row[6][0], row[6][1], row[7][0], row[7][1] = a3, b3, c3, d3
 
 
 cdef void pack_weights(const floating* w, const int64_t* places, int64_t taps, int64_t by_output, int64_t outputs,

@@ -98,7 +98,7 @@ cdef inline int64_t bytes_left(Image* image, int64_t first) noexcept nogil:
 
 cdef void pack_panel(char* packed, Image* dy, int64_t panel, int64_t begin, int64_t end, int64_t first,
                      int64_t blocks) noexcept nogil:
-    """Rows begin to end - 1 of four outputs of dy -> (outputs, blocks, rows, columns); zeros for outputs that are not there."""
+    """Rows begin to end - 1 of four outputs of dy -> (outputs, blocks, rows, columns); zeros for those not there."""
     cdef int64_t o, block, a, row = dy.width * PIXEL
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
@@ -127,7 +127,8 @@ cdef void outer_panel(const vector* packed, const char* grads, Tiles* tiles, Ima
         if zeroth:
             memset(sums, 0, TILE * ACROSS * dy.itemsize)
         five_by_four(packed, x, tiles.at + TILE * i, d, tiles.blocks, min(end, field[1]) - top,
-                     (field[3] - field[2]) * (PIXEL // LINE), size, plan.stride * row, (end - begin) * d_row, d_row, sums)
+                     (field[3] - field[2]) * (PIXEL // LINE), size, plan.stride * row, (end - begin) * d_row, d_row,
+                     sums)
         sums += TILE * ACROSS * dy.itemsize
 
 
