@@ -110,11 +110,11 @@ def _transposed(weight, shape, height, width, stride, padding, itemsize):
 def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None):
     kernel = kernel_height, kernel_width
     size = check_weight_gradient(dy, x, kernel, stride, padding, groups, winner, normal)
+    shape = len(dy), len(x) // groups, *kernel
     if groups > 1:
-        entries = _every_entry((len(dy), x.shape[0] // groups, *kernel))
-        found = spconv.weight_gradient(entries, dy, x, *kernel, stride, padding, groups, winner, normal)
-        return found.reshape(len(dy), -1, *kernel)
-    dw = np.zeros((len(dy), len(x), *kernel), dy.dtype)
+        found = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner, normal)
+        return found.reshape(shape)
+    dw = np.zeros(shape, dy.dtype)
     if dw.size and dy.size:
         outer(dy, x, dw, stride, padding, forward_plan(kernel, stride, padding, size), size, winner, normal)
     return dw

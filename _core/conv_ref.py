@@ -289,6 +289,7 @@ GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
     ((3, 2, 1, 2, 32), (1, 1), 1, 2, 1),
     ((2, 2, 3, 3, 0), (3, 3), 1, 1, 1),
     ((0, 2, 3, 3, 2), (3, 3), 1, 1, 1),
+    ((0, 2, 3, 3, 2), (3, 3), 1, 1, 2),
     ((2, 0, 3, 3, 2), (2, 2), 1, 0, 1),
     ((18, 6, 5, 6, 33), (3, 3), 1, 1, 1),  # a panel of eight outputs, two of them missing
     ((37, 90, 14, 4, 17), (3, 3), 1, 1, 1),  # chunks of channels, steps of rows, panels of outputs
