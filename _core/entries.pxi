@@ -5,9 +5,9 @@
 # packed.
 
 cdef enum:
-    NEAR = 20 << 10  # bytes in the nearest cache, about
-    ENTRIES = 14     # of a sum that pay for keeping it
-    MANY = 1 << 15   # entries from which threads are worth waking to move them
+    NEAR = 20 << 10   # bytes in the nearest cache, about
+    ENTRIES = 14      # of a sum that pay for keeping it
+    MANY = 1 << 15    # entries from which threads are worth waking to move them
     SUMMED = 1 << 24  # of all partial sums of a gradient, about
 
 
@@ -18,7 +18,7 @@ cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + 
     const void* values
     const void* start     # of each row's sums
     const int32_t* used   # channels
-    int64_t count, channels, chunks, rows, span
+    int64_t count, chunks, rows, span
 
 
 cdef struct Meet:  # heights begin <= u < end that meet a row of the image
@@ -65,7 +65,7 @@ cdef int64_t loaded_bytes(entries, int64_t rows, int64_t itemsize):
 cdef char* load(Entries* e, entries, int64_t rows, int64_t span, char* memory) except NULL:
     """What `arrange` gave, for the loops: 32 bits each, `at` in bytes; the next free line."""
     starts, at, order, used, e.chunks = entries
-    e.rows, e.span, e.count, e.channels = rows, span, len(at), len(used)
+    e.rows, e.span, e.count = rows, span, len(at)
     e.starts, memory = <int32_t*>memory, to_line(widened(starts, 1, memory))
     e.at, memory = <int32_t*>memory, to_line(widened(at, PIXEL, memory))
     e.used, memory = <int32_t*>memory, to_line(widened(used, 1, memory))

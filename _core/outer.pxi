@@ -16,7 +16,7 @@ cdef struct Tiles:
 
 cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, normal):
     """dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n], dy of this size or pooled from it."""
-    at, places, fields = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
+    at, places, meets = _tiles(dw.shape[1:], x.shape[:3], size, stride, padding)
     (dy, winner), x, normal = as_packed(dy, winner), with_contiguous_batch(x), as_rows(normal)
     cdef Image source = image_of(x), target = image_of(dy)
     pooled_by(&target, winner, size)
@@ -24,7 +24,7 @@ cdef outer(dy, x, dw, stride, padding, Plan plan, size, winner, normal):
     cdef int64_t bands = (target.height + max(1, FIELD // target.width) - 1) // max(1, FIELD // target.width)
     cdef int64_t blocks = blocks_of(&target), taps = len(places), entries
     cdef Tiles tiles
-    tiles.at, tiles.fields, tiles.count = <const int32_t*>address(at), <const int64_t*>address(fields), len(at)
+    tiles.at, tiles.fields, tiles.count = <const int32_t*>address(at), <const int64_t*>address(meets), len(at)
     tiles.rows, tiles.blocks = (target.height + bands - 1) // bands, 1
     if bands == 1:
         tiles.blocks = min(blocks, (FEWEST + target.height * target.width - 1) // (target.height * target.width))
@@ -49,7 +49,7 @@ cdef outer_parts(Tiles* tiles, Image* dy, Image* x, Plan* plan, char* partial):
     cdef int64_t sums = tiles.panels * tiles.count * TILE * ACROSS * dy.itemsize
     cdef char* memory = NULL
     cdef int threads = team(True)
-    # as above; a job adds to panels of its own, of its part of `partial`
+    # offsets name pixels of the packed rows only; a job adds to panels of its own, of its part of `partial`
     with nogil, parallel(num_threads=threads):
         memory = <char*>malloc(tiles.blocks * size + ACROSS * field + LINE)
         for job in prange(tiles.parts * tiles.groups, schedule="dynamic"):
