@@ -24,6 +24,7 @@ include "address.pxi"
 include "team.pxi"
 
 cdef extern from "wide.h" nogil:
+    ctypedef void apart "APART"
     ctypedef float vf32
     ctypedef double vf64
     vf32 splat32(const void*, int64_t)

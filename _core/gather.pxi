@@ -67,6 +67,16 @@ cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, 
     fence()
 
 
+cdef struct Tile:  # two pixels of y, and the two below them or beside
+    Entries* entries
+    Image* y
+    char* target
+    const char* x  # packed input under the first
+    Meet upper, lower
+    int64_t down, right, below, beside  # bytes from the first to the others, in x and in y
+    int64_t nbytes
+
+
 cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y, Plan* plan, int64_t begin,
                       int64_t end, int64_t nbytes, vector* sums) noexcept nogil:
     """Four pixels of a row at a time, or two by two of a narrow image and of windows. The last ones overlap those
@@ -74,52 +84,63 @@ cdef void gather_rows(const vector* packed, Entries* entries, Image* x, Image* y
     """
     cdef bint pooled = y.winner != NULL, flat = not pooled and (y.width % 4 == 0 or y.width > 16)
     cdef int64_t tall = not flat and end - begin > 1, wide = y.width > 1, across = 4 if flat else 1 + wide
-    cdef int64_t a, b, i, j, c, o, step = plan.stride * row_bytes(x, plan)
-    cdef int64_t down = 2 * PIXEL if flat else tall * step, below = 2 * y.by_pixel if flat else tall * y.by_row
-    cdef const vector* tile
+    cdef int64_t a, b, i, j, c, step = plan.stride * row_bytes(x, plan)
     cdef const int32_t* starts
-    cdef char* target
-    cdef Meet upper, lower
+    cdef Tile tile
+    tile.entries, tile.y, tile.nbytes = entries, y, nbytes
+    tile.down, tile.right = 2 * PIXEL if flat else tall * step, wide * PIXEL
+    tile.below, tile.beside = 2 * y.by_pixel if flat else tall * y.by_row, wide * y.by_pixel
     for i in range((end - begin + tall) // (1 + tall)):
         a = min(begin + (1 + tall) * i, end - 1 - tall)
-        upper, lower = meeting(x, plan, a), meeting(x, plan, a + tall)
+        tile.upper, tile.lower = meeting(x, plan, a), meeting(x, plan, a + tall)
         for j in range((y.width + across - 1) // across):
             b = min(across * j, y.width - across)
-            tile = <const vector*>(<const char*>packed + (a - begin) * step) + 2 * b
-            target = y.data + (a * y.by_row + b * y.by_pixel) // (1 + pooled)
+            tile.x = <const char*>packed + (a - begin) * step + b * PIXEL
+            tile.target = y.data + (a * y.by_row + b * y.by_pixel) // (1 + pooled)
             starts = entries.starts
             for c in range(entries.chunks):
-                for o in range(entries.rows):
-                    gather_four(tile, down, wide * PIXEL, entries, starts, o, &upper, &lower, &sums[8 * o], c == 0,
-                                c == entries.chunks - 1, target + o * y.by_channel, below, wide * y.by_pixel, y, nbytes)
-                    starts += entries.span
+                gather_tile(&tile, starts, sums, c == 0, c == entries.chunks - 1)
+                starts += entries.rows * entries.span
 
 
-cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entries* entries, const int32_t* starts,
-                             int64_t o, Meet* upper, Meet* lower, vector* sums, bint first, bint last, char* target,
-                             int64_t below, int64_t beside, Image* y, int64_t nbytes) noexcept nogil:
-    """Two pixels and the two that are `down` from them.
+cdef apart gather_tile(Tile* tile, const int32_t* starts, vector* sums, bint first, bint last) noexcept nogil:
+    """The entries of a chunk, which start there."""
+    cdef int64_t o
+    for o in range(tile.entries.rows):
+        gather_four(tile, starts, o, sums, first, last)
+        starts += tile.entries.span
+        sums += 8
+
+
+cdef inline void gather_four(Tile* tile, const int32_t* starts, int64_t o, vector* sums, bint first,
+                             bint last) noexcept nogil:
+    """Those of an output.
 
     They go on from `sums` (4, 2) unless these entries are the first, and to the target with the last.
     """
+    cdef Meet upper = tile.upper, lower = tile.lower
+    cdef const int32_t* at = tile.entries.at
+    cdef const void* values = tile.entries.values
+    cdef const char* x = tile.x
     cdef const char* p
+    cdef char* target
     cdef vector w, a0, a1, b0, b1, c0, c1, d0, d1
-    cdef int64_t k
+    cdef int64_t k, down = tile.down, right = tile.right
     if not first:
         a0, a1, b0, b1, c0, c1, d0, d1 = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]
     else:
-        a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = splat(x, entries.start, o)
+        a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = splat(sums, tile.entries.start, o)
     # entries that only the lower two pixels meet
     for k in range(starts[lower.begin], starts[min(lower.end, upper.begin)]):
-        w = splat(x, entries.values, k)
-        p = <const char*>x + entries.at[k] + down
+        w = splat(sums, values, k)
+        p = x + at[k] + down
         c0 = c0 + w * (<const vector*>p)[0]
         c1 = c1 + w * (<const vector*>p)[1]
         d0 = d0 + w * (<const vector*>(p + right))[0]
         d1 = d1 + w * (<const vector*>(p + right))[1]
     for k in range(starts[max(lower.begin, upper.begin)], starts[min(lower.end, upper.end)]):
-        w = splat(x, entries.values, k)
-        p = <const char*>x + entries.at[k]
+        w = splat(sums, values, k)
+        p = x + at[k]
         a0 = a0 + w * (<const vector*>p)[0]
         a1 = a1 + w * (<const vector*>p)[1]
         b0 = b0 + w * (<const vector*>(p + right))[0]
@@ -131,19 +152,19 @@ cdef inline void gather_four(const vector* x, int64_t down, int64_t right, Entri
         d1 = d1 + w * (<const vector*>(p + right))[1]
     # and only the upper two
     for k in range(starts[max(lower.end, upper.begin)], starts[upper.end]):
-        w = splat(x, entries.values, k)
-        p = <const char*>x + entries.at[k]
+        w = splat(sums, values, k)
+        p = x + at[k]
         a0 = a0 + w * (<const vector*>p)[0]
         a1 = a1 + w * (<const vector*>p)[1]
         b0 = b0 + w * (<const vector*>(p + right))[0]
         b1 = b1 + w * (<const vector*>(p + right))[1]
+    target = tile.target + o * tile.y.by_channel
     if not last:
         sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = a0, a1, b0, b1, c0, c1, d0, d1
-        return
-    if y.winner != NULL:
-        put_largest(target, y, a0, a1, b0, b1, c0, c1, d0, d1, nbytes)
-        return
-    put(target, a0, a1, nbytes, y.streamed)
-    put(target + beside, b0, b1, nbytes, y.streamed)
-    put(target + below, c0, c1, nbytes, y.streamed)
-    put(target + below + beside, d0, d1, nbytes, y.streamed)
+    elif tile.y.winner != NULL:
+        put_largest(target, tile.y, a0, a1, b0, b1, c0, c1, d0, d1, tile.nbytes)
+    else:
+        put(target, a0, a1, tile.nbytes, tile.y.streamed)
+        put(target + tile.beside, b0, b1, tile.nbytes, tile.y.streamed)
+        put(target + tile.below, c0, c1, tile.nbytes, tile.y.streamed)
+        put(target + tile.below + tile.beside, d0, d1, tile.nbytes, tile.y.streamed)

@@ -143,16 +143,10 @@ cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image
         upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
         for b in range(0, even, 4):
             p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
-            starts = entries.starts
-            for o in range(entries.rows):
-                if starts[0] == starts[entries.span]:
-                    pass
-                elif b + 4 <= even:
-                    sample_tile(p, down, d, dy, entries.at, starts, &upper, &lower, sums, True)
-                else:
-                    sample_tile(p, down, d, dy, entries.at, starts, &upper, &lower, sums, False)
-                d += dy.by_channel
-                starts += entries.span
+            if b + 4 <= even:
+                sample_tile(p, down, d, dy, entries, upper, lower, sums, True)
+            else:
+                sample_tile(p, down, d, dy, entries, upper, lower, sums, False)
     for a in range(end - begin):
         upper = meeting(image, plan, begin + a)
         for b in range(even if a < tall else 0, dy.width):
@@ -164,9 +158,25 @@ cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image
                 starts += entries.span
 
 
-cdef inline void sample_tile(const vector* x, int64_t down, const char* pixel, Image* dy, const int32_t* at,
-                             const int32_t* starts, Meet* upper, Meet* lower, vector* sums, bint wide) noexcept nogil:
-    """Adds two by two or, `wide`, by four pixels, from this one of dy on, to the sums of all entries of an output."""
+cdef apart sample_tile(const vector* x, int64_t down, const char* pixel, Image* dy, Entries* entries, Meet upper,
+                       Meet lower, vector* sums, bint wide) noexcept nogil:
+    """Adds two by two or, `wide`, by four pixels, from these of dy on, to the sums of all entries."""
+    cdef const int32_t* starts = entries.starts
+    cdef int64_t o
+    for o in range(entries.rows):
+        if starts[0] == starts[entries.span]:
+            pass
+        elif wide:
+            sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, True)
+        else:
+            sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, False)
+        pixel += dy.by_channel
+        starts += entries.span
+
+
+cdef inline void sample_pixels(const vector* x, int64_t down, const char* pixel, Image* dy, const int32_t* at,
+                               const int32_t* starts, Meet upper, Meet lower, vector* sums, bint wide) noexcept nogil:
+    """Those of one output."""
     cdef const vector* p
     cdef const vector* q
     cdef vector u, v

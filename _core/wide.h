@@ -150,6 +150,9 @@ LARGEST(64, vf64, vi64, vu8x8)
 NORMALISE(normalise32, float)
 NORMALISE(normalise64, double)
 
+/* A function of its own, whose loops have all registers to themselves. */
+#define APART __attribute__((noinline)) void
+
 /* Asks for a cache line that is soon read. */
 static inline void prefetch(const void *p) { __builtin_prefetch(p); }
 
