@@ -17,12 +17,8 @@ from minisparse.settings import check, setting
 from minisparse.stores import DenseStore, SparseStore
 
 STORES = ("auto", "dense", "regenerated")
-THIN_MATRIX = 0.5
-THIN_CONVOLUTION = {4: 0.9, 16: 0.65, np.inf: 0.45}
-"""Largest density at which a weight is held sparse: up to it the three products together are faster so.
-
-A convolution's depends on its input channels, up to so many: of few of them the dense products are slow.
-"""
+THIN_MATRIX, THIN_CONVOLUTION = 0.5, 0.6
+"""Largest density at which a weight is held sparse: up to it the three products together are faster so."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +164,7 @@ def _is_masked(store: DenseStore) -> bool:
 
 def thin(store: DenseStore) -> float:
     """Largest density at which this weight is held sparse."""
-    if len(store.shape) == 2:
-        return THIN_MATRIX
-    return next(limit for channels, limit in THIN_CONVOLUTION.items() if store.shape[1] <= channels)
+    return THIN_MATRIX if len(store.shape) == 2 else THIN_CONVOLUTION
 
 
 def _spread(state: np.ndarray, index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
