@@ -5,7 +5,6 @@
 * sums go in the precision of dy over a block, the blocks in float64 (sums.h)
 """
 
-from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 
@@ -15,6 +14,7 @@ from minisparse._core import bias_ref as twin
 from minisparse._core.allocator import empty_like
 
 include "address.pxi"
+include "bias_row.pxi"
 include "team.pxi"
 
 cdef extern from "sums.h" nogil:
@@ -45,19 +45,6 @@ cdef void add_rows(floating* y, const floating* b, int64_t rows, int64_t n, bint
     # y has `rows` rows of n numbers; so in the others
     for c in prange(rows, nogil=True, schedule="static", num_threads=team(rows * n > SMALL)):
         add_row(y + c * n, n, b[c], rectified)
-
-
-cdef void add_row(floating* y, int64_t n, floating b, bint rectified) noexcept nogil:
-    cdef floating sum, zero = 0
-    cdef int64_t i
-    if rectified:
-        for i in range(n):
-            sum = y[i] + b
-            # false for NaN, which stays
-            y[i] = zero if sum <= 0 else sum
-    else:
-        for i in range(n):
-            y[i] += b
 
 
 def sums(dy):

@@ -27,8 +27,7 @@ def add(y: np.ndarray, b: np.ndarray, rectified: bool = False) -> None:
     ValueError : dtypes or shapes that do not fit, or y cannot be written in place.
     """
     check_rows("y", y)
-    if b.shape != y.shape[:1] or (b.dtype != y.dtype and y.dtype.kind != "c"):
-        raise ValueError(f"b is {b.dtype} {b.shape}: it must be {y.dtype}, one number a row of y {y.shape}")
+    check_bias(b, len(y), b.dtype if y.dtype.kind == "c" else y.dtype)
     if not y.flags.c_contiguous or not y.flags.writeable:
         raise ValueError("y is changed in place: it must be contiguous and writeable")
     y += b[:, None]
@@ -65,6 +64,12 @@ def check_rows(name: str, array: np.ndarray) -> None:
     check_float(array)
     if array.ndim != 2:
         raise ValueError(f"{name} {array.shape} must be a matrix, a row a channel")
+
+
+def check_bias(b: np.ndarray, rows: int, dtype: np.dtype) -> None:
+    """ValueError unless there is a number of this dtype for each row."""
+    if b.shape != (rows,) or b.dtype != dtype:
+        raise ValueError(f"b is {b.dtype} {b.shape}: it must be {dtype}, one number for each of {rows} rows")
 
 
 def cases(generator: np.random.Generator):

@@ -1,9 +1,10 @@
 """Compiled twin of dense_ref.py, which is its specification.
 
-* one product c = a b for all three, b in panels of two vectors, its rows contiguous: read where they lie or, of a
+* one product c = a b for all, b in panels of two vectors, its rows contiguous: read where they lie or, of a
   transpose (eq. 3), turned a block at a time
 * twelve rows of a panel, 24 vectors, are summed in registers over some hundred terms; those of a, and of a panel of b,
   stay in the near caches
+* a bias is added, and what is negative set to zero, while a tile's last sums are in the nearest cache
 * a is read as it lies, row by row or column by column; where a tile or a panel has an end, a copy has zeros
 * threads own rows of c, or panels where there are many: each sum is one thread's, in one order
 """
@@ -15,9 +16,11 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from minisparse._core.allocator import empty_array
+from minisparse._core.bias_ref import check_bias
 from minisparse._core.dense_ref import check_product
 
 include "address.pxi"
+include "bias_row.pxi"
 include "team.pxi"
 
 cdef extern from "wide.h" nogil:
@@ -46,6 +49,8 @@ cdef struct Product:  # c (rows, columns) = a (rows, depth) b (depth, columns); 
     const char* b
     char* c
     int64_t rows, columns, depth, a_row, a_column, b_row, b_column, c_row, itemsize, panels, terms
+    const char* bias  # NULL, or of each row of c
+    bint rectified    # whether what is negative with its bias becomes zero
 
 
 def matmul(w, x):
@@ -63,9 +68,19 @@ def outer(dy, x):
     return product(dy, False, x, True)
 
 
-cdef product(a, bint a_turned, b, bint b_turned):
-    """a b, with the transpose of an operand that is `turned`."""
+def affine(w, x, b, rectified=False):
+    check_product("w", w, 1, "x", x, 0)
+    check_bias(b, len(w), w.dtype)
+    return product(w, False, x, False, np.ascontiguousarray(b), rectified)
+
+
+cdef product(a, bint a_turned, b, bint b_turned, bias=None, bint rectified=False):
+    """a b, with the transpose of an operand that is `turned`; and a bias, contiguous."""
     cdef Product p
+    if not b.shape[b_turned]:
+        # no terms: one, of zeros
+        a, b = np.zeros((a.shape[a_turned], 1), a.dtype), np.zeros((1, b.shape[not b_turned]), b.dtype)
+        a_turned = b_turned = False
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     c = empty_array((a.shape[a_turned], b.shape[not b_turned]), a.dtype)
     p.rows, p.columns, p.depth, p.itemsize = c.shape[0], c.shape[1], b.shape[b_turned], c.itemsize
@@ -76,9 +91,8 @@ cdef product(a, bint a_turned, b, bint b_turned):
     p.b_row, p.b_column = p.columns * p.itemsize, p.itemsize
     if b_turned:
         p.b_row, p.b_column = p.itemsize, p.depth * p.itemsize
-    if not p.depth:
-        c.fill(0)
-    elif c.size:
+    p.bias, p.rectified = NULL if bias is None else address(bias), rectified
+    if c.size:
         fill(&p)
     return c
 
@@ -180,13 +194,27 @@ cdef void tile_of(Product* p, const char* a, int64_t a_row, int64_t a_column, in
     cdef char* c = p.c + row * p.c_row + panel * WIDE
     if count == ROWS and nbytes == WIDE:
         twelve(a, a_row, a_column, b, b_row, depth, c, p.c_row, first > 0)
-        return
-    memset(sums, 0, sizeof(sums))
-    for i in range(count if first else 0):
-        memcpy(&sums[2 * i], c + i * p.c_row, nbytes)
-    twelve(a, a_row, a_column, b, b_row, depth, <char*>sums, WIDE, True)
-    for i in range(count):
-        memcpy(c + i * p.c_row, &sums[2 * i], nbytes)
+    else:
+        memset(sums, 0, sizeof(sums))
+        for i in range(count if first else 0):
+            memcpy(&sums[2 * i], c + i * p.c_row, nbytes)
+        twelve(a, a_row, a_column, b, b_row, depth, <char*>sums, WIDE, True)
+        for i in range(count):
+            memcpy(c + i * p.c_row, &sums[2 * i], nbytes)
+    if p.bias != NULL and first + depth == p.depth:
+        for i in range(count):
+            if vector is vf32:
+                finish[float](<float*>(c + i * p.c_row), nbytes, (<const float*>p.bias)[row + i], p.rectified)
+            else:
+                finish[double](<double*>(c + i * p.c_row), nbytes, (<const double*>p.bias)[row + i], p.rectified)
+
+
+cdef inline void finish(floating* c, int64_t nbytes, floating b, bint rectified) noexcept nogil:
+    """A row of a panel that has all its terms."""
+    if nbytes == WIDE:
+        add_row(c, <int64_t>(WIDE // sizeof(floating)), b, rectified)
+    else:
+        add_row(c, <int64_t>(nbytes // sizeof(floating)), b, rectified)
 
 
 cdef inline vector splat(const vector* _, const void* p) noexcept nogil:

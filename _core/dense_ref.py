@@ -1,13 +1,17 @@
-"""The three products of a dense weight W (O, I) with matrices whose columns are the batch.
+"""The products of a dense weight W (O, I) with matrices whose columns are the batch.
 
     matmul   y = W x                                                            (1)
     rmatmul  dx = W^T dy                                                        (2)
     outer    dw = dy x^T                                                        (3)
+    affine   y = W x + b, and what is negative of it zero where `rectified`     (4)
 
 Operands share float32 or float64. Every result is the same whatever the number of threads.
 """
 
 import numpy as np
+
+from minisparse._core import bias_ref
+from minisparse._core.bias_ref import check_bias
 
 
 def matmul(w: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -43,6 +47,20 @@ def outer(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.matmul(dy, x.T)
 
 
+def affine(w: np.ndarray, x: np.ndarray, b: np.ndarray, rectified: bool = False) -> np.ndarray:
+    """y (O, N), eq. 4: w (O, I), x (I, N), b (O,).
+
+    Raises
+    ------
+    ValueError : as for matmul.
+    """
+    check_product("w", w, 1, "x", x, 0)
+    check_bias(b, len(w), w.dtype)
+    y = np.matmul(w, x)
+    bias_ref.add(y, b, rectified)
+    return y
+
+
 def check_product(first: str, a: np.ndarray, a_axis: int, second: str, b: np.ndarray, b_axis: int) -> None:
     """ValueError unless the two are matrices of one float dtype that agree along these axes."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[a_axis] != b.shape[b_axis]:
@@ -61,7 +79,11 @@ def cases(generator: np.random.Generator):
     """Calls with the longest sum of each: (function, arguments, terms a sum)."""
     for dtype in (np.float32, np.float64):
         for o, i, n in SIZES:
-            w, x, dy = (generator.normal(size=s).astype(dtype) for s in ((o, i), (i, n), (o, n)))
+            w, x, dy, b = (generator.normal(size=s).astype(dtype) for s in ((o, i), (i, n), (o, n), (o,)))
             yield "matmul", (w, x), max(i, 1)
             yield "rmatmul", (w, dy), max(o, 1)
             yield "outer", (dy, x), max(n, 1)
+            yield "affine", (w, x, b), max(i, 1)
+            yield "affine", (w, x, b, True), max(i, 1)
+        strange = np.array([[0, -0.0, np.inf, -np.inf, np.nan, 1, -1]], dtype)
+        yield "affine", (np.ones((1, 1), dtype), strange, np.zeros(1, dtype), True)

@@ -6,6 +6,7 @@
 * tiles of few columns, so that x stays in the first cache while all rows pass, where a row has enough entries
   (spmm_tiles.pxi)
 * the sampled product takes four entries at a time and sums their lanes together (spmm_sampled.pxi)
+* a bias is added to rows, and what is negative set to zero, by the thread that has just summed them
 * the transposed product gathers over the transposed pattern, so that nothing is scattered
 * indices of 32 or 64 bits, as the pattern has them: every loop is compiled for both (pick.h)
 * threads take panels and runs of rows of equal work; each sum is one thread's
@@ -18,6 +19,7 @@ from libc.string cimport memcpy
 import numpy as np
 
 from minisparse._core.allocator import empty_array
+from minisparse._core.bias_ref import check_bias
 from minisparse._core.spmm_ref import check_operand, check_pattern, check_values
 
 include "team.pxi"
@@ -57,6 +59,7 @@ cdef enum:
     MANY = 524288
 
 include "memory.pxi"
+include "bias_row.pxi"
 
 ctypedef fused vector:
     vf32
@@ -84,12 +87,21 @@ cdef struct Product:
     int64_t stride     # from row to row of x
     int64_t width      # of a row of y
     int64_t itemsize
+    const char *bias   # NULL, or of each row of y
+    bint rectified     # whether what is negative with its bias becomes zero
 
 
 def matmul(pattern, values, x):
     check_values(values, pattern)
     check_operand("x", x, values.dtype, pattern.columns)
     return product(pattern, None, values, x)
+
+
+def affine(pattern, values, x, b, rectified=False):
+    check_values(values, pattern)
+    check_operand("x", x, values.dtype, pattern.columns)
+    check_bias(b, pattern.shape[0], x.dtype)
+    return product(pattern, None, values, x, np.ascontiguousarray(b), rectified)
 
 
 def rmatmul(pattern, values, dy):
@@ -119,8 +131,8 @@ def sampled(pattern, dy, x):
     return dw
 
 
-cdef product(pattern, order, values, x):
-    """W x, the entries of W in this order, or as they come."""
+cdef product(pattern, order, values, x, bias=None, bint rectified=False):
+    """W x, the entries of W in this order, or as they come; and a bias, contiguous."""
     cdef Product p
     cdef int64_t columns = x.shape[1]
     places(&p, pattern)
@@ -133,6 +145,7 @@ cdef product(pattern, order, values, x):
     y = empty_array((p.rows, columns), x.dtype)
     p.order = NULL if order is None else address(order)
     p.values, p.x, p.y, p.dw = address(values), address(x), address(y, PyBUF_WRITABLE), NULL
+    p.bias, p.rectified = NULL if bias is None else address(bias), rectified
     if columns and p.rows:
         run(&p, pattern)
     return y
@@ -169,6 +182,21 @@ cdef void narrow(const Product *p, int64_t first, int64_t last) noexcept nogil:
         column[vf32x4](p, first, last, zero_vf32x4)
     else:
         column[vf64x4](p, first, last, zero_vf64x4)
+    finish(p, first, last, 0, p.width)
+
+
+cdef void finish(const Product *p, int64_t first, int64_t last, int64_t begin, int64_t nbytes) noexcept nogil:
+    """Adds the bias to bytes [begin, begin + nbytes) of rows first to last - 1 of y."""
+    cdef int64_t o
+    cdef char *y
+    if p.dw is not NULL or p.bias is NULL:
+        return
+    for o in range(first, last):
+        y = p.y + o * p.width + begin
+        if p.itemsize == 4:
+            add_row(<float *>y, nbytes // 4, (<const float *>p.bias)[o], p.rectified)
+        else:
+            add_row(<double *>y, nbytes // 8, (<const double *>p.bias)[o], p.rectified)
 
 
 include "spmm_column.pxi"

@@ -1,6 +1,7 @@
-"""The three products of training for a sparse weight W (O, I), batch last.
+"""The products of training for a sparse weight W (O, I), batch last.
 
     matmul    y  = W x           (I, N) -> (O, N)
+    affine    y  = W x + b, and what is negative of it zero where `rectified`
     rmatmul   dx = W^T dy        (O, N) -> (I, N)
     sampled   dw = (dy x^T)[o, i] at the entries of W only: the gradient on the mask
 
@@ -11,6 +12,8 @@ whatever the number of threads.
 
 import numpy as np
 
+from minisparse._core import bias_ref
+from minisparse._core.bias_ref import check_bias
 from minisparse._core.pattern import Pattern
 from minisparse._core.relu_ref import REAL
 
@@ -36,6 +39,19 @@ def matmul(pattern: Pattern, values: np.ndarray, x: np.ndarray) -> np.ndarray:
     for o in range(len(y)):
         row = slice(pattern.indptr[o], pattern.indptr[o + 1])
         y[o] = values[row] @ x[pattern.indices[row]]
+    return y
+
+
+def affine(pattern: Pattern, values: np.ndarray, x: np.ndarray, b: np.ndarray, rectified: bool = False) -> np.ndarray:
+    """y = W x + b, rectified: b (O,), of the dtype of x; the others as in matmul.
+
+    Raises
+    ------
+    ValueError : as for matmul.
+    """
+    y = matmul(pattern, values, x)
+    check_bias(b, len(y), y.dtype)
+    bias_ref.add(y, b, rectified)
     return y
 
 
@@ -106,6 +122,9 @@ def cases(generator: np.random.Generator):
             values = generator.normal(size=indptr[-1]).astype(dtype)
             x, dy = generator.normal(size=(i, n)).astype(dtype), generator.normal(size=(o, n)).astype(dtype)
             yield "matmul", (pattern, values, x), i
+            b = generator.normal(size=o).astype(dtype)
+            yield "affine", (pattern, values, x, b), max(i, 1)
+            yield "affine", (pattern, values, x, b, True), max(i, 1)
             yield "rmatmul", (pattern, values, dy), o
             yield "sampled", (pattern, dy, x), n
         yield "matmul", (pattern, values, np.asfortranarray(x)), i

@@ -111,3 +111,4 @@ cdef void tiles(const Product *p, const Tiling *tiling, int64_t panel, int64_t f
         else:
             sample[vector](p, &tile, count, first, last, False, zero)
         t += 1
+    finish(p, first, last, start, tile.width)

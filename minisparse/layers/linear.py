@@ -34,10 +34,8 @@ class Linear(Layer):
             self.params["bias"] = Parameter((self.outputs,), Init("constant", 0.0), role="bias")
 
     def forward(self, x, training=False):
-        y = self.params["weight"].store.matmul(x)
-        if self.bias:
-            bias.add(y, self.params["bias"].value().astype(y.dtype, copy=False))
-        return y, x
+        weight = self.params["weight"].store
+        return weight.affine(x, self.params["bias"].value()) if self.bias else weight.matmul(x), x
 
     def backward(self, dy, cache):
         self.accumulate(dy, cache)
@@ -67,14 +65,13 @@ class Linear(Layer):
 
 
 class RectifiedLinear(Fused):
-    """A Linear with a bias and the ReLU behind it: the bias is added, and the gradient summed, while rectifying."""
+    """A Linear with a bias and the ReLU behind it: the gradient is summed while rectifying."""
 
     def __init__(self, linear: Linear):
         self.linear = linear
 
     def forward(self, x, training=False):
-        y = self.linear.params["weight"].store.matmul(x)
-        bias.add(y, self.linear.params["bias"].value().astype(y.dtype, copy=False), rectified=True)
+        y = self.linear.params["weight"].store.affine(x, self.linear.params["bias"].value(), rectified=True)
         return y, (x, y)
 
     def backward(self, dy, cache):

@@ -62,6 +62,12 @@ class Store(ABC):
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         """y = W x: x (groups I, N) -> (O, N)."""
 
+    def affine(self, x: np.ndarray, b: np.ndarray, rectified: bool = False) -> np.ndarray:
+        """y = W x + b, max(y, 0) where `rectified`: x (I, N), b (O,) -> (O, N)."""
+        y = self.matmul(x)
+        bias.add(y, b.astype(y.dtype, copy=False), rectified)
+        return y
+
     @abstractmethod
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         """dx = W^T dy: dy (O, N) -> (groups I, N)."""

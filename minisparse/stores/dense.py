@@ -40,6 +40,11 @@ class DenseStore(Store):
             return dense.matmul(self._matrix, x)
         return np.matmul(self._matrices(groups), _split(x, groups)).reshape(len(self.values), -1)
 
+    def affine(self, x, b, rectified=False):
+        if not self._fits_kernel(1, x) or b.dtype != x.dtype:
+            return super().affine(x, b, rectified)
+        return dense.affine(self._matrix, x, b, rectified)
+
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         if self._fits_kernel(groups, dy):
             return dense.rmatmul(self._matrix, dy)

@@ -96,6 +96,11 @@ class SparseStore(Store):
             y[rows] = self._tile(rows).matmul(part(x, group, groups))
         return y
 
+    def affine(self, x, b, rectified=False):
+        if not self._rest_is_nothing or b.dtype != x.dtype:
+            return super().affine(x, b, rectified)
+        return spmm.affine(self.pattern, self.values, x, b, rectified)
+
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         if self._rest_is_nothing:
             return spmm.rmatmul(self._grouped(groups), self.values, dy)
