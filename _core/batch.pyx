@@ -1,7 +1,7 @@
 # distutils: extra_compile_args = -ffp-contract=off
 """Compiled twin of batch_ref.py, which is its specification.
 
-* gather: one pass, SAMPLES rows of x at a time, from each a number, side by side in a row of y
+* gather: one pass; some rows of x at a time are asked for at once, converted in vectors and turned in squares
 * crop: rows of images, of which the border is set to zero
 * no contraction to fused multiply-add: results are promised to the bit
 """
@@ -17,13 +17,18 @@ from minisparse._core.batch_ref import check_images, check_samples
 
 include "team.pxi"
 
+cdef extern from "wide.h" nogil:
+    void transpose32(const char*, int64_t, char*, int64_t)
+    void prefetch(const void*)
+
 ctypedef fused number:
     uint8_t
     float
 
 cdef enum:
-    SAMPLES = 16
-    SMALL = 131072  # numbers that are not worth a second thread
+    SAMPLES = 16    # of a square that is turned in registers
+    FEATURES = 256  # of a sample that are converted at a time
+    SMALL = 65536   # numbers that are not worth a second thread
 
 
 def gather(x, index, shift, scale):
@@ -52,15 +57,42 @@ cdef void fill(const number[:, ::1] x, const int64_t[::1] index, const float[::1
                        &y[0, block * SAMPLES])
 
 
-cdef inline void fill_block(const number* x, const int64_t* index, int64_t count, int64_t features, int64_t n,
-                            const float* shift, const float* scale, float* y) noexcept nogil:
-    cdef const number* rows[SAMPLES]
-    cdef int64_t f, j
+cdef void fill_block(const number* x, const int64_t* index, int64_t count, int64_t features, int64_t n,
+                     const float* shift, const float* scale, float* y) noexcept nogil:
+    """`count` columns of y."""
+    cdef float[SAMPLES * FEATURES] rows
+    cdef int64_t first = 0, size, j
     for j in range(count):
-        rows[j] = x + index[j] * features
-    for f in range(features):
+        fetch(<const char*>(x + index[j] * features), features * <int64_t>sizeof(number))
+    while first < features:
+        size = min(features - first, <int64_t>FEATURES)
         for j in range(count):
-            y[f * n + j] = (<float>rows[j][f] - shift[f]) * scale[f]
+            normalise(x + index[j] * features + first, size, shift + first, scale + first, rows + j * FEATURES)
+        turn(rows, count, size, y + first * n, n)
+        first += size
+
+
+cdef void fetch(const char* row, int64_t nbytes) noexcept nogil:
+    cdef int64_t i
+    for i in range(0, nbytes, 64):
+        prefetch(row + i)
+
+
+cdef void normalise(const number* x, int64_t n, const float* shift, const float* scale, float* y) noexcept nogil:
+    """Eq. 1 for a row."""
+    cdef int64_t f
+    for f in range(n):
+        y[f] = (<float>x[f] - shift[f]) * scale[f]
+
+
+cdef void turn(const float* rows, int64_t count, int64_t size, float* y, int64_t n) noexcept nogil:
+    """The transpose of `count` rows of this size, which begin FEATURES numbers apart."""
+    cdef int64_t f, j, even = size // SAMPLES * SAMPLES if count == SAMPLES else 0
+    for f in range(0, even, 16):
+        transpose32(<const char*>(rows + f), FEATURES * sizeof(float), <char*>(y + f * n), n * sizeof(float))
+    for f in range(even, size):
+        for j in range(count):
+            y[f * n + j] = rows[j * FEATURES + f]
 
 
 def crop(x, top, left, mirrored):

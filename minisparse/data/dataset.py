@@ -50,7 +50,8 @@ class Split:
     @cached_property
     def _units(self) -> list[np.ndarray]:
         """Shift and scale of each number of a sample."""
-        return [np.broadcast_to(unit, self.x.shape[1:]).reshape(-1) for unit in (self.shift, self.scale)]
+        shape = self.x.shape[1:]
+        return [np.ascontiguousarray(np.broadcast_to(unit, shape)).reshape(-1) for unit in (self.shift, self.scale)]
 
 
 @dataclass(frozen=True, eq=False)
