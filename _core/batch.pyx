@@ -49,12 +49,8 @@ cdef void fill(const number[:, ::1] x, const int64_t[::1] index, const float[::1
     # 0 <= index < rows of x: check_samples; blocks part [0, n)
     for block in prange((n + SAMPLES - 1) // SAMPLES, nogil=True, schedule="static",
                         num_threads=team(y.shape[0] * n > SMALL)):
-        if n - block * SAMPLES >= SAMPLES:
-            fill_block(&x[0, 0], &index[block * SAMPLES], SAMPLES, x.shape[1], n, &shift[0], &scale[0],
-                       &y[0, block * SAMPLES])
-        else:
-            fill_block(&x[0, 0], &index[block * SAMPLES], n - block * SAMPLES, x.shape[1], n, &shift[0], &scale[0],
-                       &y[0, block * SAMPLES])
+        fill_block(&x[0, 0], &index[block * SAMPLES], min(n - block * SAMPLES, <int64_t>SAMPLES), x.shape[1], n,
+                   &shift[0], &scale[0], &y[0, block * SAMPLES])
 
 
 cdef void fill_block(const number* x, const int64_t* index, int64_t count, int64_t features, int64_t n,
@@ -87,10 +83,11 @@ cdef void normalise(const number* x, int64_t n, const float* shift, const float*
 
 cdef void turn(const float* rows, int64_t count, int64_t size, float* y, int64_t n) noexcept nogil:
     """The transpose of `count` rows of this size, which begin FEATURES numbers apart."""
-    cdef int64_t f, j, even = size // SAMPLES * SAMPLES if count == SAMPLES else 0
-    for f in range(0, even, 16):
+    cdef int64_t f, i, j, squares = size // SAMPLES if count == SAMPLES else 0
+    for i in range(squares):
+        f = i * SAMPLES
         transpose32(<const char*>(rows + f), FEATURES * sizeof(float), <char*>(y + f * n), n * sizeof(float))
-    for f in range(even, size):
+    for f in range(squares * SAMPLES, size):
         for j in range(count):
             y[f * n + j] = rows[j * FEATURES + f]
 

@@ -29,8 +29,7 @@ def add(y, b, rectified=False):
     if y.dtype.kind == "c" or not y.size or not y.flags.c_contiguous or not y.flags.writeable:
         return twin.add(y, b, rectified)
     twin.check_rows("y", y)
-    if b.shape != y.shape[:1] or b.dtype != y.dtype:
-        return twin.add(y, b, rectified)
+    twin.check_bias(b, len(y), y.dtype)
     b = np.ascontiguousarray(b)
     if y.dtype == np.float32:
         add_rows[float](<float*>address(y, PyBUF_WRITABLE), <const float*>address(b), y.shape[0], y.shape[1],

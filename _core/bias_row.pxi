@@ -1,6 +1,16 @@
-# A row of numbers and its bias: for dense.pyx and bias.pyx.
+# A row of numbers and its bias: for bias.pyx, and for the products that add one.
 
 from cython cimport floating
+from libc.stdint cimport int64_t
+
+
+cdef inline void add_bias(char* y, int64_t nbytes, const char* bias, int64_t row, bint single,
+                          bint rectified) noexcept nogil:
+    """Part of a row of y, float32 where `single`, else float64; `bias` has a number for each row."""
+    if single:
+        add_row(<float*>y, nbytes // <int64_t>sizeof(float), (<const float*>bias)[row], rectified)
+    else:
+        add_row(<double*>y, nbytes // <int64_t>sizeof(double), (<const double*>bias)[row], rectified)
 
 
 cdef inline void add_row(floating* y, int64_t n, floating b, bint rectified) noexcept nogil:

@@ -203,18 +203,11 @@ cdef void tile_of(Product* p, const char* a, int64_t a_row, int64_t a_column, in
             memcpy(c + i * p.c_row, &sums[2 * i], nbytes)
     if p.bias != NULL and first + depth == p.depth:
         for i in range(count):
-            if vector is vf32:
-                finish[float](<float*>(c + i * p.c_row), nbytes, (<const float*>p.bias)[row + i], p.rectified)
+            # a constant where it can be, for a loop without a count
+            if nbytes == WIDE:
+                add_bias(c + i * p.c_row, WIDE, p.bias, row + i, vector is vf32, p.rectified)
             else:
-                finish[double](<double*>(c + i * p.c_row), nbytes, (<const double*>p.bias)[row + i], p.rectified)
-
-
-cdef inline void finish(floating* c, int64_t nbytes, floating b, bint rectified) noexcept nogil:
-    """A row of a panel that has all its terms."""
-    if nbytes == WIDE:
-        add_row(c, <int64_t>(WIDE // sizeof(floating)), b, rectified)
-    else:
-        add_row(c, <int64_t>(nbytes // sizeof(floating)), b, rectified)
+                add_bias(c + i * p.c_row, nbytes, p.bias, row + i, vector is vf32, p.rectified)
 
 
 cdef inline vector splat(const vector* _, const void* p) noexcept nogil:

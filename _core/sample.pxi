@@ -143,10 +143,7 @@ cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image
         upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
         for b in range(0, even, 4):
             p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
-            if b + 4 <= even:
-                sample_tile(p, down, d, dy, entries, upper, lower, sums, True)
-            else:
-                sample_tile(p, down, d, dy, entries, upper, lower, sums, False)
+            sample_tile(p, down, d, dy, entries, upper, lower, sums, b + 4 <= even)
     for a in range(end - begin):
         upper = meeting(image, plan, begin + a)
         for b in range(even if a < tall else 0, dy.width):

@@ -188,15 +188,10 @@ cdef void narrow(const Product *p, int64_t first, int64_t last) noexcept nogil:
 cdef void finish(const Product *p, int64_t first, int64_t last, int64_t begin, int64_t nbytes) noexcept nogil:
     """Adds the bias to bytes [begin, begin + nbytes) of rows first to last - 1 of y."""
     cdef int64_t o
-    cdef char *y
     if p.dw is not NULL or p.bias is NULL:
         return
     for o in range(first, last):
-        y = p.y + o * p.width + begin
-        if p.itemsize == 4:
-            add_row(<float *>y, nbytes // 4, (<const float *>p.bias)[o], p.rectified)
-        else:
-            add_row(<double *>y, nbytes // 8, (<const double *>p.bias)[o], p.rectified)
+        add_bias(p.y + o * p.width + begin, nbytes, p.bias, o, p.itemsize == 4, p.rectified)
 
 
 include "spmm_column.pxi"

@@ -62,9 +62,9 @@ class Store(ABC):
     def matmul(self, x: np.ndarray, groups: int = 1) -> np.ndarray:
         """y = W x: x (groups I, N) -> (O, N)."""
 
-    def affine(self, x: np.ndarray, b: np.ndarray, rectified: bool = False) -> np.ndarray:
-        """y = W x + b, max(y, 0) where `rectified`: x (I, N), b (O,) -> (O, N)."""
-        y = self.matmul(x)
+    def affine(self, x: np.ndarray, b: np.ndarray, rectified: bool = False, groups: int = 1) -> np.ndarray:
+        """y = W x + b, max(y, 0) where `rectified`: x (groups I, N), b (O,) -> (O, N)."""
+        y = self.matmul(x, groups)
         bias.add(y, b.astype(y.dtype, copy=False), rectified)
         return y
 
@@ -90,9 +90,8 @@ class Store(ABC):
         """y = W * x + b: x (C, H, W, N), b (O,) -> (O, Ho, Wo, N); x normalised first where `normal` (C, 4) says so."""
         if normal is not None:
             return self.convolve(normalised(x, normal), geometry, b)
-        y = self.matmul(geometry.unfold(x), geometry.groups)
-        if b is not None:
-            bias.add(y, b.astype(y.dtype, copy=False))
+        columns, groups = geometry.unfold(x), geometry.groups
+        y = self.matmul(columns, groups) if b is None else self.affine(columns, b, groups=groups)
         return y.reshape(self.shape[0], *geometry.output_size(*x.shape[1:3]), x.shape[3])
 
     def convolve_pooled(

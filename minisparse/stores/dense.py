@@ -40,9 +40,9 @@ class DenseStore(Store):
             return dense.matmul(self._matrix, x)
         return np.matmul(self._matrices(groups), _split(x, groups)).reshape(len(self.values), -1)
 
-    def affine(self, x, b, rectified=False):
-        if not self._fits_kernel(1, x) or b.dtype != x.dtype:
-            return super().affine(x, b, rectified)
+    def affine(self, x, b, rectified=False, groups=1):
+        if not self._fits_kernel(groups, x) or b.dtype != x.dtype:
+            return super().affine(x, b, rectified, groups)
         return dense.affine(self._matrix, x, b, rectified)
 
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:

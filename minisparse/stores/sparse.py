@@ -96,10 +96,10 @@ class SparseStore(Store):
             y[rows] = self._tile(rows).matmul(part(x, group, groups))
         return y
 
-    def affine(self, x, b, rectified=False):
+    def affine(self, x, b, rectified=False, groups=1):
         if not self._rest_is_nothing or b.dtype != x.dtype:
-            return super().affine(x, b, rectified)
-        return spmm.affine(self.pattern, self.values, x, b, rectified)
+            return super().affine(x, b, rectified, groups)
+        return spmm.affine(self._grouped(groups), self.values, x, b, rectified)
 
     def rmatmul(self, dy: np.ndarray, groups: int = 1) -> np.ndarray:
         if self._rest_is_nothing:
