@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minisparse._core import spconv
+from minisparse._core import spconv, winograd
 from minisparse._core.conv_ref import (
     check_fit, check_forward, check_input_gradient, check_weight_gradient, check_windows,
 )
@@ -28,6 +28,7 @@ from minisparse._core.pattern import Pattern
 include "blocks.pxi"
 include "multiply.pxi"
 include "outer.pxi"
+include "winograd.pxi"
 
 cdef enum:
     PANEL = 30 << 10    # bytes of weights in the nearest cache
@@ -44,6 +45,9 @@ def convolve(w, x, stride, padding, groups, bias=None, normal=None):
         return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
                                bias, normal)
     y = empty_array((len(w), *size, x.shape[3]), x.dtype)
+    if in_tiles(w.shape, stride, padding, size):
+        convolve_tiles(w, x, padding, bias, y, None, None, (0, 0), normal)
+        return y
     tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
     multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size), None, None, (0, 0),
              normal)
@@ -58,6 +62,9 @@ def convolve_pooled(w, x, stride, padding, groups, bias=None):
                                       bias)
     y = empty_array((len(w), *pooled, x.shape[3]), x.dtype)
     winner = empty_array(y.shape, np.dtype(np.uint8))
+    if in_tiles(w.shape, stride, padding, size):
+        convolve_tiles(w, x, padding, bias, y, None, winner)
+        return y, winner
     tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
     multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size), None, winner)
     return y, winner
@@ -80,6 +87,10 @@ def input_gradient(w, dy, height, width, stride, padding, groups, winner=None):
         return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
                                      stride, padding, groups, winner)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
+    flipped = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+    if in_tiles(flipped.shape, stride, kernel[0] - 1 - padding, (height, width)):
+        convolve_tiles(flipped, dy, kernel[0] - 1 - padding, None, dx, winner, None, size)
+        return dx
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
     for r, q, tables in _transposed(w.shape, (len(dy), *size), height, width, stride, padding, w.itemsize):
         multiply(w, tables, channels, dy, None, dx[:, r::stride, q::stride], plan, winner, None, size)
@@ -115,9 +126,16 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups,
         found = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner, normal)
         return found.reshape(shape)
     dw = np.zeros(shape, dy.dtype)
-    if dw.size and dy.size:
+    if dw.size and dy.size and in_tiles(shape, stride, padding, size):
+        weight_gradient_tiles(dy, x, dw, padding, size, winner, normal)
+    elif dw.size and dy.size:
         outer(dy, x, dw, stride, padding, forward_plan(kernel, stride, padding, size), size, winner, normal)
     return dw
+
+
+WINO = 1
+cdef int in_tiles(shape, stride, padding, size):
+    return winograd.side(shape, stride, padding, size) if WINO else 0
 
 
 @lru_cache(maxsize=KEPT)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minisparse import schedules, serial
+from minisparse._core import winograd
 from minisparse.data import Batches, Dataset
 from minisparse.methods.base import Method
 from minisparse.model import Model
@@ -17,8 +18,8 @@ from minisparse.settings import check, setting
 from minisparse.stores import DenseStore, SparseStore
 
 STORES = ("auto", "dense", "regenerated")
-THIN_MATRIX, THIN_CONVOLUTION = 0.5, 0.6
-"""Largest density at which a weight is held sparse: up to it the three products together are faster so."""
+THIN_MATRIX, THIN_CONVOLUTION, THIN_TILES = 0.5, 0.6, 0.4
+"""Largest density at which a weight is held sparse: up to it the three products together are faster so (measured)."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,9 @@ def _is_masked(store: DenseStore) -> bool:
 
 def thin(store: DenseStore) -> float:
     """Largest density at which this weight is held sparse."""
-    return THIN_MATRIX if len(store.shape) == 2 else THIN_CONVOLUTION
+    if len(store.shape) == 2:
+        return THIN_MATRIX
+    return THIN_TILES if winograd.fits(store.shape) else THIN_CONVOLUTION
 
 
 def _spread(state: np.ndarray, index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
