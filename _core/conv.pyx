@@ -4,6 +4,7 @@
 * twelve outputs at a pixel of a block, 24 vectors, are summed in registers (the last eight, or four at two pixels);
   weights and packed input of a chunk of channels stay in the near caches; taps outside the image are passed over, not
   multiplied by zero
+* of 3 x 3 and 5 x 5 taps at stride 1, by tiles where that takes fewer products (winograd.pxi, winograd_outer.pxi)
 * the gradient of x is the same loop over the transposed weight, once for each residue of a pixel
   modulo the stride
 * the gradient of w takes five taps by four outputs at a time over a field of pixels, the batch in lanes, which are
@@ -29,6 +30,7 @@ include "blocks.pxi"
 include "multiply.pxi"
 include "outer.pxi"
 include "winograd.pxi"
+include "winograd_outer.pxi"
 
 cdef enum:
     PANEL = 30 << 10    # bytes of weights in the nearest cache
@@ -45,8 +47,8 @@ def convolve(w, x, stride, padding, groups, bias=None, normal=None):
         return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
                                bias, normal)
     y = empty_array((len(w), *size, x.shape[3]), x.dtype)
-    if in_tiles(w.shape, stride, padding, size):
-        convolve_tiles(w, x, padding, bias, y, None, None, (0, 0), normal)
+    if winograd.side(w.shape, stride, padding, size):
+        multiply_by_tiles(w, x, padding, bias, y, None, None, (0, 0), normal)
         return y
     tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
     multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size), None, None, (0, 0),
@@ -62,8 +64,8 @@ def convolve_pooled(w, x, stride, padding, groups, bias=None):
                                       bias)
     y = empty_array((len(w), *pooled, x.shape[3]), x.dtype)
     winner = empty_array(y.shape, np.dtype(np.uint8))
-    if in_tiles(w.shape, stride, padding, size):
-        convolve_tiles(w, x, padding, bias, y, None, winner)
+    if winograd.side(w.shape, stride, padding, size):
+        multiply_by_tiles(w, x, padding, bias, y, None, winner)
         return y, winner
     tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
     multiply(w, tables, len(w), x, bias, y, forward_plan(w.shape[2:], stride, padding, size), None, winner)
@@ -88,8 +90,8 @@ def input_gradient(w, dy, height, width, stride, padding, groups, winner=None):
                                      stride, padding, groups, winner)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
     flipped = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
-    if in_tiles(flipped.shape, stride, kernel[0] - 1 - padding, (height, width)):
-        convolve_tiles(flipped, dy, kernel[0] - 1 - padding, None, dx, winner, None, size)
+    if winograd.side(flipped.shape, stride, kernel[0] - 1 - padding, (height, width)):
+        multiply_by_tiles(flipped, dy, kernel[0] - 1 - padding, None, dx, winner, None, size)
         return dx
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)
     for r, q, tables in _transposed(w.shape, (len(dy), *size), height, width, stride, padding, w.itemsize):
@@ -126,16 +128,13 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups,
         found = spconv.weight_gradient(_every_entry(shape), dy, x, *kernel, stride, padding, groups, winner, normal)
         return found.reshape(shape)
     dw = np.zeros(shape, dy.dtype)
-    if dw.size and dy.size and in_tiles(shape, stride, padding, size):
-        weight_gradient_tiles(dy, x, dw, padding, size, winner, normal)
-    elif dw.size and dy.size:
+    if not dw.size or not dy.size:
+        return dw
+    if winograd.side(shape, stride, padding, size):
+        outer_by_tiles(dy, x, dw, padding, size, winner, normal)
+    else:
         outer(dy, x, dw, stride, padding, forward_plan(kernel, stride, padding, size), size, winner, normal)
     return dw
-
-
-WINO = 1
-cdef int in_tiles(shape, stride, padding, size):
-    return winograd.side(shape, stride, padding, size) if WINO else 0
 
 
 @lru_cache(maxsize=KEPT)

@@ -9,6 +9,9 @@ with stride s, x zero outside the image, p pixels of padding on each side, and c
 group. x is (C, H, W, N), y is (O, Ho, Wo, N) with Ho = floor((H + 2 p - kh) / s) + 1. Operands
 share float32 or float64. Every result is the same whatever the number of threads.
 
+The compiled twin may compute by tiles (winograd.py), where rounding errors, and what is not finite, of one pixel are
+those of its tile.
+
 The gradients take a dy of all y or, with the winners of pooling, of the pooled ones: then that of all others is zero.
 Where x stands for what a batch normalisation and its rectifier make of it, `normal` (C, 4) are each channel's mean,
 inverse, gain and bias (norm_ref.py, eq. 3), and it is normalised while it is read.
@@ -19,7 +22,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minisparse._core import norm_ref, pool_ref
+from minisparse._core import norm_ref, pool_ref, winograd
 from minisparse._core.relu_ref import REAL
 
 
@@ -294,7 +297,39 @@ GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
     ((18, 6, 5, 6, 33), (3, 3), 1, 1, 1),  # a panel of eight outputs, two of them missing
     ((37, 90, 14, 4, 17), (3, 3), 1, 1, 1),  # chunks of channels, steps of rows, panels of outputs
     ((12, 1, 140, 130, 2), (3, 3), 2, 1, 1),  # more bands of rows than partial sums
+    ((27, 11, 9, 22, 35), (3, 3), 1, 1, 1),  # tiles that end beyond the image, panels of twelve and of four outputs
+    ((12, 17, 8, 9, 3), (5, 5), 1, 0, 1),
+    ((20, 8, 11, 6, 64), (5, 5), 1, 2, 1),
 )
+
+
+def magnitudes(function: str, *arguments):
+    """sum |terms| of a result: of the terms of eq. 1 or 2, or of those of tiles where the compiled twin takes these."""
+    arguments = [
+        np.abs(a).astype(np.float64) if isinstance(a, np.ndarray) and a.dtype in REAL else a for a in arguments
+    ]
+    if function == "input_gradient":
+        w, dy, height, width, stride, padding, groups, winner = (*arguments, None)[:8]
+        flipped, around = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1], w.shape[2] - 1 - padding
+        if groups > 1 or not winograd.side(flipped.shape, stride, around, (height, width)):
+            return input_gradient(*arguments)
+        size = check_fit(w.shape[2:], stride, padding, (height, width))
+        return winograd.convolve(flipped, _unpooled(dy, size, winner), around, absolute=True)
+    if function == "weight_gradient":
+        dy, x, *kernel, stride, padding, groups, winner, normal = (*arguments, None, None)[:9]
+        size = check_fit(tuple(kernel), stride, padding, x.shape[1:3])
+        if groups > 1 or not winograd.side((len(dy), len(x), *kernel), stride, padding, size):
+            return weight_gradient(*arguments)
+        dy = _unpooled(dy, size, winner)
+        return winograd.weight_gradient(dy, _normalised(x, normal), kernel[0], padding, absolute=True)
+    w, x, stride, padding, groups, bias, normal = (*arguments, None, None)[:7]
+    size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
+    if groups > 1 or not winograd.side(w.shape, stride, padding, size):
+        y = convolve(w, x, stride, padding, groups, bias, normal)
+    else:
+        y = winograd.convolve(w, _normalised(x, normal), padding, absolute=True)
+        y = y if bias is None else y + bias[:, None, None, None]
+    return y if function == "convolve" else _pooled(y)
 
 
 def cases(generator: np.random.Generator):
@@ -304,20 +339,30 @@ def cases(generator: np.random.Generator):
             stride, padding, groups = geometry
             ho, wo = check_fit(kernel, stride, padding, (h, wd))
             w = generator.normal(size=(o, c // groups, *kernel)).astype(dtype)
+            by_tiles, back_by_tiles = (
+                winograd.ROUNDINGS if groups == 1 and winograd.side(*tiling) else 0
+                for tiling in (
+                    (w.shape, stride, padding, (ho, wo)),
+                    ((c, o, *kernel), stride, kernel[0] - 1 - padding, (h, wd)),
+                )
+            )
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, wd, n), (o, ho, wo, n)))
-            yield "convolve", (w, x, *geometry), math.prod(w.shape[1:])
+            terms = math.prod(w.shape[1:]) + by_tiles
+            yield "convolve", (w, x, *geometry), terms
             b = generator.normal(size=o).astype(dtype)
-            yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry, b), math.prod(w.shape[1:]) + 1
-            yield "input_gradient", (w, dy, h, wd, *geometry), w.size
-            yield "weight_gradient", (dy, x, *kernel, *geometry), max(ho * wo * n, 1)
+            yield "convolve", (w, np.repeat(x, 2, axis=3)[..., ::2], *geometry, b), terms + 1
+            yield "input_gradient", (w, dy, h, wd, *geometry), w.size + back_by_tiles
+            yield "weight_gradient", (dy, x, *kernel, *geometry), max(ho * wo * n, 1) + by_tiles
             # a mean of 0, without which absolute values would not bound the terms
             normal = (generator.normal(size=(c, 4)) * [0, 1, 1, 1]).astype(dtype)
-            yield "convolve", (w, x, *geometry, b, normal), math.prod(w.shape[1:]) + 4
-            yield "weight_gradient", (dy, x, *kernel, *geometry, None, normal), max(ho * wo * n, 1) + 4
-            # whole numbers, whose sums have ties and no rounding
-            w, x, b = (np.rint(array) for array in (w, x, b))
-            yield "convolve_pooled", (w, x, *geometry, b), 1
+            yield "convolve", (w, x, *geometry, b, normal), terms + 4
+            yield "weight_gradient", (dy, x, *kernel, *geometry, None, normal), max(ho * wo * n, 1) + by_tiles + 4
+            if by_tiles:
+                yield "convolve_pooled", (w, x, *geometry, b), terms + 1
+            else:  # whole numbers, whose sums have ties and no rounding
+                w, x, b = (np.rint(array) for array in (w, x, b))
+                yield "convolve_pooled", (w, x, *geometry, b), 1
             part = np.ascontiguousarray(dy[:, : ho // 2, : wo // 2])
             winner = generator.integers(5, size=part.shape).astype(np.uint8)
-            yield "input_gradient", (w, part, h, wd, *geometry, winner), w.size
-            yield "weight_gradient", (part, x, *kernel, *geometry, winner), max(ho * wo * n, 1)
+            yield "input_gradient", (w, part, h, wd, *geometry, winner), w.size + back_by_tiles
+            yield "weight_gradient", (part, x, *kernel, *geometry, winner), max(ho * wo * n, 1) + by_tiles

@@ -81,6 +81,7 @@
         case 3: name##_of(3, d, row, column, v, to_row, to_column); break;                         \
         case 4: name##_of(4, d, row, column, v, to_row, to_column); break;                         \
         case 5: name##_of(5, d, row, column, v, to_row, to_column); break;                         \
+        default: name##_of(6, d, row, column, v, to_row, to_column);                               \
         }                                                                                          \
     }
 TRANSFORMS(32, float, vf32)

@@ -61,7 +61,7 @@ def side(weight: tuple[int, ...], stride: int, padding: int, size: tuple[int, in
     tiles = -(-size[0] // m) * -(-size[1] // m)
     tiled = tiles * (SIDE * SIDE * outputs * channels + TRANSFORMS * (outputs + channels))
     plain = outputs * channels * _meetings(size[0], kernel[0], padding) * _meetings(size[1], kernel[1], padding)
-    return m if GAIN * tiled <= plain else 0
+    return m if GAIN * tiled < plain else 0
 
 
 def fits(weight: tuple[int, ...]) -> bool:
@@ -98,7 +98,8 @@ def weight_gradient(dy: np.ndarray, x: np.ndarray, r: int, padding: int, absolut
     dy = dy.reshape(len(dy), down, m, across, m, dy.shape[3])
     g, b, a = (_absolute(matrix, absolute) for matrix in (weights(r), differences(), values(m)))
     dy, tiles = (_absolute(operand, absolute) for operand in (dy, tiles))
-    d, v = np.einsum("im,oambln,jl->oabijn", a, dy, a, optimize=True), np.einsum("iu,cabuvn,jv->cabijn", b, tiles, b, optimize=True)
+    d = np.einsum("im,oambln,jl->oabijn", a, dy, a, optimize=True)
+    v = np.einsum("iu,cabuvn,jv->cabijn", b, tiles, b, optimize=True)
     return np.einsum("iu,oabijn,cabijn,jv->ocuv", g, d, v, g, optimize=True)
 
 

@@ -1,5 +1,6 @@
 """Dense and sparse convolution kernels, against the product of unfolded columns in float64."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisparse._core import BACKEND, conv, norm, pool, spconv
+from minisparse._core import BACKEND, conv, norm, pool, spconv, winograd
 from minisparse._core.pattern import Pattern
 from minisparse.stores import Geometry
 
@@ -72,6 +73,37 @@ def convolutions(draw):
     return case
 
 
+TILED = [  # outputs, channels, size, kernel, stride, padding that the compiled kernels compute by tiles
+    (o, c, (h, w), (r, r), 1, p)
+    for o, c, r, h, w in itertools.product((8, 13, 20), (9, 12, 17), (3, 5), range(3, 15), range(3, 15))
+    for p in range(r)
+    if min(h, w) + 2 * p >= r and winograd.side((o, c, r, r), 1, p, (h + 2 * p - r + 1, w + 2 * p - r + 1))
+]
+
+
+@st.composite
+def by_tiles(draw):
+    """Some of these, of values that may be zero, alike or far apart."""
+    case = make(
+        *draw(st.sampled_from(TILED)),
+        n=draw(st.sampled_from(BATCHES[1:])),
+        density=draw(st.sampled_from([0.1, 0.6, 1.0])),
+        dtype=draw(st.sampled_from([np.float32, np.float64])),
+        seed=draw(st.integers(0, 2**32)),
+    )
+    for values in case.x, case.dy:
+        kind = draw(st.sampled_from(["normal", "rectified", "constant", "far apart", "one"]))
+        if kind == "rectified":
+            np.maximum(values, 0, out=values)
+        elif kind == "constant":
+            values[:] = draw(st.sampled_from([0.0, 1.0, -3.0]))
+        elif kind == "far apart":
+            values *= 10 ** (6 * np.random.default_rng(0).random(values.shape) - 3)
+        elif kind == "one":
+            values.reshape(-1)[1:] = 0
+    return case
+
+
 def by_group(array, groups):
     return array.reshape(groups, len(array) // groups, -1) if array.size else array.reshape(groups, 0, 0)
 
@@ -121,6 +153,41 @@ def test_dense_and_sparse_kernels_are_the_product_of_unfolded_columns(case):
         assert_within(found, *expected, case.x.dtype)
 
 
+@given(by_tiles())
+def test_products_of_tiles_are_those_of_unfolded_columns_within_what_their_transforms_round(case):
+    r, padding = case.w.shape[2], case.geometry.padding
+    bounds = [winograd.convolve(case.w, case.x, padding, absolute=True), products(case, absolute=True)[1]]
+    if winograd.side((*case.w.shape[1::-1], r, r), 1, r - 1 - padding, case.x.shape[1:3]):
+        flipped = case.w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+        bounds[1] = winograd.convolve(flipped, case.dy, r - 1 - padding, absolute=True)
+    bounds.append(winograd.weight_gradient(case.dy, case.x, r, padding, absolute=True))
+    terms = (n + winograd.ROUNDINGS for n in (case.w[0].size, case.w.size, case.dy[0].size))
+    for found, *expected in zip(dense(case), products(case), terms, bounds, strict=True):
+        assert_within(found, *expected, case.x.dtype)
+
+
+@given(by_tiles())
+def test_the_transforms_of_tiles_give_sums_of_products(case):
+    """winograd.py in float64, against the product of unfolded columns."""
+    w, x, dy = (array.astype(np.float64) for array in (case.w, case.x, case.dy))
+    r, padding = w.shape[2], case.geometry.padding
+    y, _, dw = products(case)
+    scale = np.abs(w).max(initial=1) * np.abs(x).max(initial=1)
+    np.testing.assert_allclose(winograd.convolve(w, x, padding), y, atol=1e-11 * scale)
+    scale = max(1, np.abs(dy).max(initial=1) * np.abs(x).max(initial=1))
+    np.testing.assert_allclose(winograd.weight_gradient(dy, x, r, padding), dw, atol=1e-9 * scale)
+
+
+@given(by_tiles(), st.sampled_from([np.nan, np.inf]))
+def test_what_is_not_finite_stays_in_its_tile_and_image(case, value):
+    expected, m = conv.convolve(case.w, case.x, *case.settings), winograd.SIDE + 1 - case.w.shape[2]
+    case.x[0, 0, 0, 0] = value
+    found = conv.convolve(case.w, case.x, *case.settings)
+    reached = np.zeros(found.shape[1:], bool)
+    reached[: (case.geometry.padding // m + 1) * m, : (case.geometry.padding // m + 1) * m, 0] = True
+    np.testing.assert_array_equal(found[:, ~reached], expected[:, ~reached])
+
+
 def pooled(case, dy=None, winner=None):
     """Dense and sparse: what is pooled with its winners, or of those both gradients."""
     (pattern, values), kernel = case.sparse, case.w.shape[2:]
@@ -135,7 +202,7 @@ def pooled(case, dy=None, winner=None):
     yield spconv.weight_gradient(pattern, dy, case.x, *kernel, *case.settings, *pooling)
 
 
-@given(convolutions(), st.sampled_from([None, np.nan, np.inf, 0.0]))
+@given(convolutions() | by_tiles(), st.sampled_from([None, np.nan, np.inf, 0.0]))
 def test_pooled_kernels_are_the_others_with_pooling_between_to_the_bit(case, value):
     if value is not None and case.x.size:
         case.x.reshape(-1)[:: max(1, case.x.size // 5)] = value
@@ -156,7 +223,7 @@ def test_pooled_kernels_are_the_others_with_pooling_between_to_the_bit(case, val
         np.testing.assert_array_equal(found, expected)
 
 
-@given(convolutions())
+@given(convolutions() | by_tiles())
 def test_kernels_that_normalise_are_the_others_on_what_was_normalised_to_the_bit(case):
     normal = np.random.default_rng(1).normal(size=(len(case.x), 4)).astype(case.x.dtype)
     (pattern, values), kernel, x = case.sparse, case.w.shape[2:], case.x
@@ -184,9 +251,10 @@ def test_what_lies_beyond_the_batch_is_not_normalised(n):
     assert (conv.weight_gradient(case.dy, case.x, 3, 3, *case.settings, None, normal) == np.inf).all()
 
 
+@pytest.mark.parametrize("channels", [(5, 3), (12, 10)])
 @pytest.mark.parametrize("n", BATCHES)
-def test_blocks_at_the_end_of_the_batch_are_whole_images(n):
-    case = make(5, 3, (6, 9), (3, 3), padding=1, n=n)
+def test_blocks_at_the_end_of_the_batch_are_whole_images(n, channels):
+    case = make(*channels, (6, 9), (3, 3), padding=1, n=n)
     for kernels in (dense, sparse):
         whole = kernels(case)[:2]
         for i in range(n):
@@ -195,10 +263,11 @@ def test_blocks_at_the_end_of_the_batch_are_whole_images(n):
                 np.testing.assert_allclose(all_[..., i : i + 1], single, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(6, 4, (9, 8), (3, 2), 2, 1, 2), (10, 9, (8, 9), (3, 3), 1, 1)])
 @pytest.mark.parametrize("kernels", [dense, sparse])
-def test_the_three_are_one_bilinear_form(kernels):
+def test_the_three_are_one_bilinear_form(kernels, shape):
     """<dy, W * x> = <dx, x> = <dw, W>."""
-    case = make(6, 4, (9, 8), (3, 2), 2, 1, 2, dtype=np.float64)
+    case = make(*shape, dtype=np.float64)
     y, dx, dw = kernels(case)
     form = (case.dy * y).sum()
     w = case.w if kernels is dense else case.w[case.mask]
@@ -231,9 +300,10 @@ def read_only(array):
 
 
 @pytest.mark.parametrize("layout", [strided, batch_first, inside, read_only, np.asfortranarray])
+@pytest.mark.parametrize("shape", [(5, 3, (6, 7), (3, 3), 2), (13, 10, (8, 7), (3, 3), 1)])
 @pytest.mark.parametrize("kernels", [dense, sparse])
-def test_every_layout_of_the_images_is_accepted(layout, kernels):
-    case = make(5, 3, (6, 7), (3, 3), 2, 1, n=40)
+def test_every_layout_of_the_images_is_accepted(layout, kernels, shape):
+    case = make(*shape, 1, n=40)
     expected = kernels(case)
     for found, same in zip(
         kernels(Case(case.geometry, case.mask, layout(case.w), layout(case.x), layout(case.dy))), expected, strict=True

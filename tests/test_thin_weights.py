@@ -48,9 +48,10 @@ def test_weights_are_held_sparse_from_the_step_after_their_mask_is_fixed_if_it_i
     assert all(name.endswith("weight") for name in sparse(run))
 
 
-def test_a_convolution_is_held_sparse_at_densities_where_a_matrix_is_dense():
-    matrix, convolution = (thin(DenseStore(np.zeros(shape), Init("constant", 0.0))) for shape in ((8, 9), (8, 9, 3, 3)))
-    assert 0 < matrix < convolution < 1
+def test_a_convolution_is_held_sparse_at_densities_where_a_matrix_is_dense_unless_it_goes_by_tiles():
+    shapes = (16, 16, 3, 3), (8, 9), (16, 16, 3, 2), (16, 1, 3, 3)
+    tiled, matrix, convolution, few = (thin(DenseStore(np.zeros(shape), Init("constant", 0.0))) for shape in shapes)
+    assert 0 < tiled < matrix < convolution == few < 1
 
 
 def test_the_setting_dense_keeps_them_dense():

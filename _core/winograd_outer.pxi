@@ -1,0 +1,157 @@
+# dw = G^T [sum over tiles of (A dy A^T) * (B^T x B)] G (winograd.py): for conv.pyx.
+#
+# A field is eight tiles of whatever rows and blocks. At each of the 36 points five channels of x by four outputs of dy
+# meet in its vectors, as in outer.pxi, before the lanes are summed.
+
+cdef enum:
+    TOGETHER = 8  # tiles of a field
+
+
+cdef struct Fields:
+    int64_t side, padding, down, across, tiles  # m, and the tiles of a block and of all
+    int64_t count, parts, groups                # fields, partial sums, and jobs that share one
+    int64_t panels, fives, chunk                # of outputs and of channels; fives that are transformed at a time
+    int64_t x_point, dy_point                   # bytes of a point
+    int64_t entries                             # of the sums at a point: (panels, fives, TILE, ACROSS)
+    const int32_t* at                           # (TILE,): where at a point the channels of a five lie
+
+
+cdef outer_by_tiles(dy, x, dw, int64_t padding, size, winner, normal):
+    """dw of a kernel of r x r and stride 1, dy of this size or pooled from it."""
+    (dy, winner), x, normal = as_packed(dy, winner), with_contiguous_batch(x), as_rows(normal)
+    cdef Image source = image_of(x), target = image_of(dy)
+    pooled_by(&target, winner, size)
+    normalised_by(&source, normal)
+    cdef int64_t kernel = dw.shape[2]
+    cdef Fields fields
+    fields.side, fields.padding = SIDE + 1 - kernel, padding
+    fields.down = (target.height + fields.side - 1) // fields.side
+    fields.across = (target.width + fields.side - 1) // fields.side
+    fields.tiles = blocks_of(&target) * fields.down * fields.across
+    fields.panels = (target.channels + ACROSS - 1) // ACROSS
+    fields.fives = (source.channels + TILE - 1) // TILE
+    fields.chunk = min(fields.fives, max(1, GROUP // (POINTS * TILE * TOGETHER * PIXEL)))
+    fields.entries = fields.panels * fields.fives * TILE * ACROSS
+    fields.count = (fields.tiles + TOGETHER - 1) // TOGETHER
+    fields.parts = max(1, min(fields.count, PARTS, ENTRIES // (POINTS * fields.entries)))
+    # results do not depend on groups
+    fields.groups = min(fields.panels, (2 * omp_get_max_threads() + fields.parts - 1) // fields.parts)
+    fields.x_point = (fields.chunk * TILE * TOGETHER + 1) * PIXEL
+    fields.dy_point = ((fields.panels + fields.groups - 1) // fields.groups * ACROSS * TOGETHER + 1) * PIXEL
+    at = (np.arange(TILE) * (TOGETHER * PIXEL)).astype(np.int32)
+    fields.at = <const int32_t*>address(at)
+    partial = empty_array((fields.parts * POINTS * fields.entries + LINE,), dy.dtype)
+    outer_fields(&fields, &target, &source, address(partial, PyBUF_WRITABLE))
+    if source.itemsize == sizeof(float):
+        collect_points[vf32](<vf32*>address(partial), &fields, kernel, target.channels, source.channels,
+                             address(dw, PyBUF_WRITABLE))
+    else:
+        collect_points[vf64](<vf64*>address(partial), &fields, kernel, target.channels, source.channels,
+                             address(dw, PyBUF_WRITABLE))
+
+
+cdef outer_fields(Fields* fields, Image* dy, Image* x, char* partial):
+    cdef int64_t job, failed = 0, rows = SIDE * ((TOGETHER - 1) * fields.side + SIDE) * PIXEL
+    cdef int64_t images = POINTS * fields.x_point, grads = POINTS * fields.dy_point
+    cdef int64_t sums = POINTS * fields.entries * dy.itemsize
+    cdef char* memory = NULL
+    cdef int threads = team(True)
+    # a job adds to panels of its own, of its part of `partial`
+    with nogil, parallel(num_threads=threads):
+        memory = <char*>malloc(rows + images + grads + LINE)
+        for job in prange(fields.parts * fields.groups, schedule="dynamic"):
+            if memory == NULL:
+                failed += 1
+            elif dy.itemsize == sizeof(float):
+                outer_fields_of(<vf32*>to_line(memory), to_line(memory) + rows, to_line(memory) + rows + images, fields,
+                                dy, x, partial + job // fields.groups * sums, job // fields.groups, job % fields.groups)
+            else:
+                outer_fields_of(<vf64*>to_line(memory), to_line(memory) + rows, to_line(memory) + rows + images, fields,
+                                dy, x, partial + job // fields.groups * sums, job // fields.groups, job % fields.groups)
+        free(memory)
+    if failed:
+        raise MemoryError("no memory for a transformed block of the batch")
+
+
+cdef void outer_fields_of(vector* rows, char* images, char* grads, Fields* fields, Image* dy, Image* x, char* sums,
+                          int64_t part, int64_t group) noexcept nogil:
+    """The fields of a part, the panels of a group."""
+    cdef int64_t field, begin, end, c, o, i, five, start = part * fields.count // fields.parts
+    cdef int64_t panel = group * fields.panels // fields.groups, last = (group + 1) * fields.panels // fields.groups
+    for field in range(start, (part + 1) * fields.count // fields.parts):
+        begin, end = field * TOGETHER, min((field + 1) * TOGETHER, fields.tiles)
+        for o in range((last - panel) * ACROSS):
+            transform_field(rows, grads + o * TOGETHER * PIXEL, fields.dy_point, fields, dy, panel * ACROSS + o, begin,
+                            end, fields.side, 0)
+        for i in range((fields.fives + fields.chunk - 1) // fields.chunk):
+            five = i * fields.chunk
+            for c in range(min(fields.chunk, fields.fives - five) * TILE):
+                transform_field(rows, images + c * TOGETHER * PIXEL, fields.x_point, fields, x, five * TILE + c, begin,
+                                end, SIDE, fields.padding)
+            outer_points(rows, images, grads, fields, panel, last, five, min(fields.chunk, fields.fives - five),
+                         end - begin, field == start, sums, dy.itemsize)
+
+
+cdef void transform_field(vector* rows, char* points, int64_t point, Fields* fields, Image* x, int64_t c,
+                          int64_t begin, int64_t end, int64_t side, int64_t padding) noexcept nogil:
+    """A channel's squares at tiles begin to end - 1; zeros for a channel that is not there."""
+    cdef int64_t k, count, row, column, first
+    if c >= x.channels:
+        for k in range(POINTS):
+            memset(points + k * point, 0, (end - begin) * PIXEL)
+        return
+    while begin < end:
+        first = begin // (fields.down * fields.across) * PIXEL
+        row, column = begin // fields.across % fields.down, begin % fields.across
+        count = min(end - begin, fields.across - column)
+        transform_squares(rows, points, point, x, c, row * fields.side - padding, column * fields.side - padding,
+                          count, side, fields.side, first, bytes_left(x, first))
+        points += count * PIXEL
+        begin += count
+
+
+cdef void outer_points(const vector* _, const char* images, const char* grads, Fields* fields, int64_t panel,
+                       int64_t last, int64_t five, int64_t fives, int64_t tiles, bint zeroth, char* sums,
+                       int64_t itemsize) noexcept nogil:
+    """At each point some fives of channels by panels of outputs."""
+    cdef int64_t i, j, k
+    cdef char* to
+    for k in range(POINTS):
+        for j in range(last - panel):
+            for i in range(fives):
+                to = sums + (k * fields.entries + ((panel + j) * fields.fives + five + i) * TILE * ACROSS) * itemsize
+                if zeroth:
+                    memset(to, 0, TILE * ACROSS * itemsize)
+                five_by_four(_, images + i * TILE * TOGETHER * PIXEL, fields.at, grads + j * ACROSS * TOGETHER * PIXEL,
+                             1, 1, tiles * (PIXEL // LINE), 0, 0, TOGETHER * PIXEL, 0, to)
+        images += fields.x_point
+        grads += fields.dy_point
+
+
+cdef void collect_points(const vector* partial, Fields* fields, int64_t kernel, int64_t outputs, int64_t channels,
+                         char* dw) noexcept:
+    """dw = G^T sums G of the sums of all parts; lanes are entries."""
+    cdef int64_t i, count = (fields.entries + lanes(partial) - 1) // lanes(partial)
+    # what is read beyond the last entry is within `partial`; only entries that dw has are written
+    for i in prange(count, schedule="static", nogil=True):
+        collect_entries(partial, fields, kernel, outputs, channels, i * lanes(partial), dw)
+
+
+cdef void collect_entries(const vector* partial, Fields* fields, int64_t kernel, int64_t outputs, int64_t channels,
+                          int64_t entry, char* dw) noexcept nogil:
+    cdef vector[POINTS] points
+    cdef vector[TAPS] taps
+    cdef int64_t k, part, i, o, c, size = LINE // lanes(partial), area = kernel * kernel
+    cdef const char* p = <const char*>partial + entry * size
+    for k in range(POINTS):
+        points[k] = (<const vector*>(p + k * fields.entries * size))[0]
+        for part in range(1, fields.parts):
+            points[k] = points[k] + (<const vector*>(p + (part * POINTS + k) * fields.entries * size))[0]
+    scale(points)
+    sums_of(kernel, points, 1, taps, 1)
+    for i in range(min(lanes(partial), fields.entries - entry)):
+        o = (entry + i) // (TILE * ACROSS * fields.fives) * ACROSS + (entry + i) % ACROSS
+        c = (entry + i) // ACROSS % (TILE * fields.fives)
+        if o < outputs and c < channels:
+            for k in range(area):
+                memcpy(dw + ((o * channels + c) * area + k) * size, <char*>&taps[k] + i * size, size)
