@@ -18,7 +18,7 @@ from minisparse.settings import check, setting
 from minisparse.stores import DenseStore, SparseStore
 
 STORES = ("auto", "dense", "regenerated")
-THIN_MATRIX, THIN_CONVOLUTION, THIN_TILES = 0.5, 0.6, 0.35
+THIN_MATRIX, THIN_CONVOLUTION, THIN_TILES = 0.5, 0.6, 0.33
 """Largest density at which a weight is held sparse: up to it the three products together are faster so (measured)."""
 
 
