@@ -101,6 +101,8 @@ cdef void multiply_tile_rows(vector* rows, char* points, char* sums, Tiling* til
     to.nbytes = min(PIXEL, y.nbytes - first)
     if y.winner != NULL:
         to.winner += first // y.itemsize
+    for i in range(POINTS):  # the second of two pixels may be this one, and tiny numbers that nobody has set are slow
+        memset(points + (i + 1) * tiling.point - PIXEL, 0, PIXEL)
     for i in range(begin, end):
         for group in range((tiling.across + tiling.group - 1) // tiling.group):
             tile = group * tiling.group
