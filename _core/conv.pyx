@@ -89,6 +89,9 @@ def input_gradient(w, dy, height, width, stride, padding, groups, winner=None):
         return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
                                      stride, padding, groups, winner)
     dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
+    if winograd.spreads(w.shape, stride, padding, size):
+        multiply_by_tiles(w.transpose(1, 0, 2, 3), dy, padding, None, dx, winner, None, size, None, True)
+        return dx
     flipped = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
     if winograd.side(flipped.shape, stride, kernel[0] - 1 - padding, (height, width)):
         multiply_by_tiles(flipped, dy, kernel[0] - 1 - padding, None, dx, winner, None, size)

@@ -300,6 +300,8 @@ GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
     ((27, 11, 9, 22, 35), (3, 3), 1, 1, 1),  # tiles that end beyond the image, panels of twelve and of four outputs
     ((12, 17, 8, 9, 3), (5, 5), 1, 0, 1),
     ((20, 8, 11, 6, 64), (5, 5), 1, 2, 1),
+    ((50, 30, 9, 12, 3), (5, 5), 1, 0, 1),  # gradients of fewer tiles, spread
+    ((50, 30, 6, 6, 3), (5, 5), 1, 1, 1),
 )
 
 
@@ -310,10 +312,12 @@ def magnitudes(function: str, *arguments):
     ]
     if function == "input_gradient":
         w, dy, height, width, stride, padding, groups, winner = (*arguments, None)[:8]
+        size = check_fit(w.shape[2:], stride, padding, (height, width))
+        if groups == 1 and winograd.spreads(w.shape, stride, padding, size):
+            return winograd.spread(w, _unpooled(dy, size, winner), padding, absolute=True)
         flipped, around = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1], w.shape[2] - 1 - padding
         if groups > 1 or not winograd.side(flipped.shape, stride, around, (height, width)):
             return input_gradient(*arguments)
-        size = check_fit(w.shape[2:], stride, padding, (height, width))
         return winograd.convolve(flipped, _unpooled(dy, size, winner), around, absolute=True)
     if function == "weight_gradient":
         dy, x, *kernel, stride, padding, groups, winner, normal = (*arguments, None, None)[:9]
@@ -339,13 +343,12 @@ def cases(generator: np.random.Generator):
             stride, padding, groups = geometry
             ho, wo = check_fit(kernel, stride, padding, (h, wd))
             w = generator.normal(size=(o, c // groups, *kernel)).astype(dtype)
-            by_tiles, back_by_tiles = (
-                winograd.ROUNDINGS if groups == 1 and winograd.side(*tiling) else 0
-                for tiling in (
-                    (w.shape, stride, padding, (ho, wo)),
-                    ((c, o, *kernel), stride, kernel[0] - 1 - padding, (h, wd)),
-                )
+            tiled = groups == 1 and winograd.side(w.shape, stride, padding, (ho, wo)) > 0
+            back = groups == 1 and (
+                winograd.side((c, o, *kernel), stride, kernel[0] - 1 - padding, (h, wd)) > 0
+                or winograd.spreads(w.shape, stride, padding, (ho, wo))
             )
+            by_tiles, back_by_tiles = tiled * winograd.ROUNDINGS, back * (winograd.ROUNDINGS + winograd.OVERLAPS)
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, wd, n), (o, ho, wo, n)))
             terms = math.prod(w.shape[1:]) + by_tiles
             yield "convolve", (w, x, *geometry), terms

@@ -14,7 +14,7 @@
 #define INLINED static inline __attribute__((always_inline)) void
 #define SQUARE_OF(vector) const vector *d, long long row, long long column, vector *v, long long to_row, long long to_column
 
-/* v = B^T d, six of six; v = A d, the polynomial of n coefficients at the points; v = A^T d, its transpose. */
+/* v = B^T d, six of six; v = B d, its transpose; v = A d, the polynomial of n coefficients at the points; v = A^T d. */
 #define TRANSFORMS(name, number, vector)                                                           \
     INLINED differences##name(int n, const vector *d, long long step, vector *v, long long to)     \
     {                                                                                              \
@@ -28,6 +28,19 @@
         v[3 * to] = even2 + odd2;                                                                  \
         v[4 * to] = even2 - odd2;                                                                  \
         v[5 * to] = d[5 * step] - both * d3 + d1;                                                  \
+    }                                                                                              \
+    INLINED spread##name(int n, const vector *d, long long step, vector *v, long long to)          \
+    {                                                                                              \
+        const number a = HALF_ROOT, b = ROOT, half = 0.5, two = 2, both = 2.5;                     \
+        const vector even = d[step] + d[2 * step], odd = a * (d[step] - d[2 * step]);              \
+        const vector even2 = d[3 * step] + d[4 * step], odd2 = b * (d[3 * step] - d[4 * step]);    \
+        const vector last = d[5 * step];                                                           \
+        v[0] = d[0];                                                                               \
+        v[to] = last - (two * odd + half * odd2);                                                  \
+        v[2 * to] = -both * d[0] - (two * even + half * even2);                                    \
+        v[3 * to] = odd + odd2 - both * last;                                                      \
+        v[4 * to] = d[0] + even + even2;                                                           \
+        v[5 * to] = last;                                                                          \
     }                                                                                              \
     INLINED values##name(int n, const vector *d, long long step, vector *v, long long to)          \
     {                                                                                              \
@@ -62,6 +75,7 @@
         v[(n - 1) * to] = last + d[5 * step];                                                      \
     }                                                                                              \
     SQUARE(differences_square##name, differences##name, vector, 6, 6)                              \
+    SQUARE(spread_square##name, spread##name, vector, 6, 6)                                        \
     SQUARE(values_square##name, values##name, vector, n, 6)                                        \
     SQUARE(sums_square##name, sums##name, vector, 6, n)
 

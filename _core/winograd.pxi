@@ -4,10 +4,15 @@
 # Lanes are images of a block of the batch, as everywhere. Tiles side by side are transformed channel by channel, a
 # group of them at a time, so that what comes of it stays near. The products at each of the 36 points are then those
 # of a convolution of 1 x 1 (multiply.pxi).
+#
+# The gradient of x is a y of the taps in reverse; or what tiles of dy give is spread to the 6 x 6 pixels of x that each
+# has met, where there are fewer of these: an image of C channels waits until it is complete.
 
 cdef extern from "winograd.h" nogil:
     void differences_square32(int, const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
     void differences_square64(int, const vf64*, int64_t, int64_t, vf64*, int64_t, int64_t)
+    void spread_square32(int, const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
+    void spread_square64(int, const vf64*, int64_t, int64_t, vf64*, int64_t, int64_t)
     void values_square32(int, const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
     void values_square64(int, const vf64*, int64_t, int64_t, vf64*, int64_t, int64_t)
     void sums_square32(int, const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
@@ -16,13 +21,15 @@ cdef extern from "winograd.h" nogil:
 cdef enum:
     SIDE = 6            # pixels of x on each side of what a tile meets
     POINTS = 36
-    MOST = 16           # pixels of a tile
+    MOST = 36           # pixels of a tile
     TAPS = 25           # of a kernel
     GROUP = 384 << 10   # bytes of transformed x
 
 
 cdef struct Tiling:
-    int64_t side, padding, across  # m, and tiles in a row
+    bint spreads                   # x is made of tiles of y, as its gradient is
+    int64_t side, padding          # m
+    int64_t down, across           # tiles of a block
     int64_t group                  # of these that are transformed at a time
     int64_t point, sums            # bytes of all channels at a point, and of a panel's sums
     const int32_t* at              # (channels,): where at a point each channel lies
@@ -31,8 +38,12 @@ cdef struct Tiling:
     const char* zeros              # (OUTPUTS,)
 
 
-cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=None, size=(0, 0), normal=None):
-    """The strides of w are any. With winners x or y is pooled, x from this size; with `normal` x is normalised."""
+cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=None, size=(0, 0), normal=None,
+                       bint spreads=False):
+    """The strides of w are any. With winners x or y is pooled, x from this size; with `normal` x is normalised.
+
+    Or, where it `spreads`, y[o] is the gradient of an image through w[o, c], x[c] that of what w made of it.
+    """
     if not y.size:
         return
     normal, (x, x_winner) = as_rows(normal), as_packed(x, x_winner)
@@ -44,8 +55,9 @@ cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=N
     if panels < outputs:
         panels += panel_width(outputs - panels)
     cdef Tiling tiling
-    tiling.side, tiling.padding = SIDE + 1 - kernels.width, padding
-    tiling.across = (target.width + tiling.side - 1) // tiling.side
+    tiling.spreads, tiling.side, tiling.padding = spreads, SIDE + 1 - kernels.width, padding
+    tiling.down = ((source.height if spreads else target.height) + tiling.side - 1) // tiling.side
+    tiling.across = ((source.width if spreads else target.width) + tiling.side - 1) // tiling.side
     groups = max(1, GROUP // (POINTS * channels * PIXEL))  # tiles
     groups = (tiling.across + groups - 1) // groups
     tiling.group = (tiling.across + groups - 1) // groups
@@ -68,34 +80,47 @@ cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=N
 
 
 cdef multiply_tiles(Tiling* tiling, Image* x, Image* y):
-    cdef int64_t task, failed = 0, down = (y.height + tiling.side - 1) // tiling.side
-    cdef int64_t blocks = blocks_of(y), band = band_of(blocks, down), bands = (down + band - 1) // band
+    cdef int64_t task, failed = 0, blocks = blocks_of(y), bands = 1, threads_wanted = omp_get_max_threads()
     cdef int64_t rows = SIDE * ((tiling.group - 1) * tiling.side + SIDE) * PIXEL, points = POINTS * tiling.point + SLACK
+    cdef int64_t spread = y.channels * spread_row(tiling) * spread_height(tiling) if tiling.spreads else 0
+    if blocks % threads_wanted and not tiling.spreads:
+        bands = max(1, min(4 * threads_wanted // blocks, tiling.down))
     cdef char* memory = NULL
     cdef int threads = team(True)
     # offsets name channels of a group only; weights have whole panels
     with nogil, parallel(num_threads=threads):
-        memory = <char*>malloc(rows + points + POINTS * tiling.sums + LINE)
+        memory = <char*>malloc(rows + points + POINTS * tiling.sums + spread + LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
             elif x.itemsize == sizeof(float):
                 multiply_tile_rows(<vf32*>to_line(memory), to_line(memory) + rows, to_line(memory) + rows + points,
-                                   tiling, x, y, task // bands * PIXEL, task % bands * band,
-                                   min(task % bands * band + band, down))
+                                   tiling, x, y, task // bands * PIXEL, task % bands * tiling.down // bands,
+                                   (task % bands + 1) * tiling.down // bands)
             else:
                 multiply_tile_rows(<vf64*>to_line(memory), to_line(memory) + rows, to_line(memory) + rows + points,
-                                   tiling, x, y, task // bands * PIXEL, task % bands * band,
-                                   min(task % bands * band + band, down))
+                                   tiling, x, y, task // bands * PIXEL, task % bands * tiling.down // bands,
+                                   (task % bands + 1) * tiling.down // bands)
         free(memory)
     if failed:
         raise MemoryError("no memory for a transformed block of the batch")
+
+
+cdef inline int64_t spread_row(Tiling* tiling) noexcept nogil:
+    """Bytes of a row of a channel of the image that waits."""
+    return (tiling.across * tiling.side + SIDE - tiling.side) * PIXEL
+
+
+cdef inline int64_t spread_height(Tiling* tiling) noexcept nogil:
+    return tiling.down * tiling.side + SIDE - tiling.side
 
 
 cdef void multiply_tile_rows(vector* rows, char* points, char* sums, Tiling* tiling, Image* x, Image* y, int64_t first,
                              int64_t begin, int64_t end) noexcept nogil:
     """Rows of tiles begin to end - 1 of the block that starts at byte `first` of each pixel."""
     cdef int64_t i, group, c, panel, tile, count, m = tiling.side
+    cdef int64_t side = m if tiling.spreads else SIDE, padding = 0 if tiling.spreads else tiling.padding
+    cdef vector* spread = <vector*>(sums + POINTS * tiling.sums)
     cdef Image to = y[0]
     to.data += first
     to.nbytes = min(PIXEL, y.nbytes - first)
@@ -103,17 +128,24 @@ cdef void multiply_tile_rows(vector* rows, char* points, char* sums, Tiling* til
         to.winner += first // y.itemsize
     for i in range(POINTS):  # the second of two pixels may be this one, and tiny numbers that nobody has set are slow
         memset(points + (i + 1) * tiling.point - PIXEL, 0, PIXEL)
+    if tiling.spreads:
+        memset(spread, 0, y.channels * spread_row(tiling) * spread_height(tiling))
     for i in range(begin, end):
         for group in range((tiling.across + tiling.group - 1) // tiling.group):
             tile = group * tiling.group
             count = min(tiling.group, tiling.across - tile)
             for c in range(x.channels):
-                transform_squares(rows, points + tiling.at[c], tiling.point, x, c, i * m - tiling.padding,
-                                  tile * m - tiling.padding, count, SIDE, m, first, to.nbytes)
+                transform_squares(rows, points + tiling.at[c], tiling.point, x, c, i * m - padding, tile * m - padding,
+                                  count, side, m, first, to.nbytes)
             for panel in range((y.channels + OUTPUTS - 1) // OUTPUTS):
                 multiply_points(rows, points, sums, tiling, x.channels, panel * OUTPUTS, y.channels - panel * OUTPUTS,
                                 count)
-                put_tiles(rows, sums, tiling, &to, panel * OUTPUTS, i * m, tile * m, count)
+                if tiling.spreads:
+                    spread_tiles(spread, sums, tiling, panel * OUTPUTS, y.channels, i * m, tile * m, count)
+                else:
+                    put_tiles(rows, sums, tiling, &to, panel * OUTPUTS, i * m, tile * m, count)
+    if tiling.spreads:
+        put_spread(spread, tiling, &to)
     fence()
 
 
@@ -170,6 +202,35 @@ cdef void put_tiles(const vector* _, const char* sums, Tiling* tiling, Image* y,
                 put_tile(pixels, y, output, a, b + tile * m, m)
             else:
                 put_tile_pooled(pixels, y, output, a, b + tile * m, m)
+
+
+cdef void spread_tiles(vector* spread, const char* sums, Tiling* tiling, int64_t o, int64_t outputs, int64_t a, int64_t b,
+                       int64_t count) noexcept nogil:
+    """Adds B sums B^T of the outputs of a panel to their 6 x 6 pixels, those of the first tile from (a, b) on."""
+    cdef vector[2 * MOST] pixels
+    cdef vector* to
+    cdef int64_t i, j, k, output, tile, row = spread_row(tiling) // LINE, height = spread_height(tiling)
+    for output in range(o, min(o + OUTPUTS, outputs)):
+        for tile in range(count):
+            for i in range(2):
+                k = 2 * ((output - o) * (tiling.group + 1) + tile) + i
+                spread_of(<const vector*>sums + k, tiling.sums // LINE, &pixels[i])
+            for i in range(SIDE):
+                to = spread + (output * height + a + i) * row + 2 * (b + tile * tiling.side)
+                for j in range(2 * SIDE):
+                    to[j] = to[j] + pixels[2 * SIDE * i + j]
+
+
+cdef void put_spread(const vector* spread, Tiling* tiling, Image* y) noexcept nogil:
+    """The image that has waited, without its padding."""
+    cdef int64_t o, i, j, row = spread_row(tiling) // LINE, height = spread_height(tiling)
+    cdef const vector* p
+    for o in range(y.channels):
+        for i in range(y.height):
+            p = spread + (o * height + i + tiling.padding) * row + 2 * tiling.padding
+            for j in range(y.width):
+                put(y.data + o * y.by_channel + i * y.by_row + j * y.by_pixel, p[2 * j], p[2 * j + 1], y.nbytes,
+                    y.streamed)
 
 
 cdef inline void put_tile(const vector* pixels, Image* y, int64_t o, int64_t a, int64_t b, int64_t m) noexcept nogil:
@@ -244,6 +305,14 @@ cdef inline void differences(const vector* d, int64_t row, int64_t column, vecto
         differences_square32(SIDE, d, row, column, points, SIDE * point, point)
     else:
         differences_square64(SIDE, d, row, column, points, SIDE * point, point)
+
+
+cdef inline void spread_of(const vector* points, int64_t point, vector* d) noexcept nogil:
+    """B points B^T, two vectors to a pixel."""
+    if vector is vf32:
+        spread_square32(SIDE, points, SIDE * point, point, d, 2 * SIDE, 2)
+    else:
+        spread_square64(SIDE, points, SIDE * point, point, d, 2 * SIDE, 2)
 
 
 cdef inline void values(int64_t n, const vector* d, int64_t row, int64_t column, vector* points,

@@ -8,13 +8,15 @@ Complexity of Computations, 1980; in two dimensions A. Lavin and S. Gray, 2015, 
 for d (6,), g (r,) and y (m,). A_n (6, n) are the powers 0 to n - 1 of six points; B^T are the polynomials that vanish
 at all points but one, and D makes them 1 there. In two dimensions each matrix is applied to columns and to rows, and
 the 36 products of a tile of y are summed over channels in between. Eq. 1 is linear in g, so that the gradient of g is
-G^T ((A_m dy) * (B^T d)) with the same transforms; that of d is eq. 1 with the taps in reverse.
+G^T ((A_m dy) * (B^T d)) with the same transforms; that of d is B ((G g) * (A_m dy)), where tiles overlap, or eq. 1 with
+the taps in reverse.
 
 The points are 0, +-sqrt(1/2), +-sqrt(2) and infinity, not the paper's +-1 and +-2: rounding errors of random operands
 are 1.5 to 3 times those of plain sums with them, half of what the paper's give (measured). A result that is not finite
 makes its whole tile so.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -25,8 +27,14 @@ TRANSFORMS = 250
 """What the transforms of a tile cost for each channel and output, in products (measured)."""
 GAIN = 1.5
 """How many times fewer products there have to be."""
+SPREAD = 1.3
+"""How many times fewer of dy, spread, than of x."""
+WAITING = 1 << 12
+"""Pixels of all channels of an image that may wait, 128 bytes each."""
 ROUNDINGS = 32
 """Most rounding errors, eps / 2 each, that a term of a result meets apart from those of summation."""
+OVERLAPS = 9
+"""Most tiles that are spread to one pixel."""
 
 _POINTS = np.array([0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)])
 
@@ -54,14 +62,38 @@ def side(weight: tuple[int, ...], stride: int, padding: int, size: tuple[int, in
 
     It does not depend on the batch, and so neither does what becomes of an image.
     """
-    outputs, channels, *kernel = weight
-    if stride != 1 or padding < 0 or kernel not in ([3, 3], [5, 5]):
+    if stride != 1 or padding < 0 or tuple(weight[2:]) not in ((3, 3), (5, 5)):
         return 0
-    m = SIDE + 1 - kernel[0]
+    return SIDE + 1 - weight[2] if GAIN * _tiled(weight, size) < _plain(weight, padding, size) else 0
+
+
+@lru_cache(maxsize=256)
+def spreads(weight: tuple[int, ...], stride: int, padding: int, size: tuple[int, int]) -> bool:
+    """Whether dx is best made of tiles of a dy of this size, spread to the pixels that each has met.
+
+    There are fewer of these than of x where the image is small and the kernel large.
+    """
+    if stride != 1 or tuple(weight[2:]) not in ((3, 3), (5, 5)):
+        return False
+    m = SIDE + 1 - weight[2]
+    if weight[1] * math.prod(-(-s // m) * m + SIDE - m for s in size) > WAITING:
+        return False
+    tiled, back = _tiled(weight, size), weight[2] - 1 - padding
+    image = tuple(s + back - padding for s in size)
+    least = _tiled(weight, image) if back >= 0 else tiled
+    return GAIN * tiled < _plain(weight, padding, size) and SPREAD * tiled < least
+
+
+def _tiled(weight: tuple[int, ...], size: tuple[int, int]) -> int:
+    """Products, and what the transforms cost, of all tiles of an image of this size."""
+    m = SIDE + 1 - weight[2]
     tiles = -(-size[0] // m) * -(-size[1] // m)
-    tiled = tiles * (SIDE * SIDE * outputs * channels + TRANSFORMS * (outputs + channels))
-    plain = outputs * channels * _meetings(size[0], kernel[0], padding) * _meetings(size[1], kernel[1], padding)
-    return m if GAIN * tiled < plain else 0
+    return tiles * (SIDE * SIDE * weight[0] * weight[1] + TRANSFORMS * (weight[0] + weight[1]))
+
+
+def _plain(weight: tuple[int, ...], padding: int, size: tuple[int, int]) -> int:
+    """Products of sums."""
+    return math.prod(weight[:2]) * math.prod(_meetings(s, k, padding) for s, k in zip(size, weight[2:], strict=True))
 
 
 def fits(weight: tuple[int, ...]) -> bool:
@@ -90,12 +122,25 @@ def convolve(w: np.ndarray, x: np.ndarray, padding: int, absolute: bool = False)
     return y.reshape(o, down * m, across * m, n)[:, : size[0], : size[1]]
 
 
+def spread(w: np.ndarray, dy: np.ndarray, padding: int, absolute: bool = False) -> np.ndarray:
+    """dx (C, H, W, N) of w (O, C, r, r) and dy (O, Ho, Wo, N); `absolute` as for convolve, with OVERLAPS more terms."""
+    r, m, size = w.shape[2], SIDE + 1 - w.shape[2], dy.shape[1:3]
+    g, b, a = (_absolute(matrix, absolute) for matrix in (weights(r), differences(), values(m)))
+    w, tiles = _absolute(w, absolute), _absolute(_tiles(dy, m), absolute)
+    u = np.einsum("iu,ocuv,jv->ocij", g, w, g)
+    squares = np.einsum("iu,ocij,im,oambln,jl,jv->caubvn", b, u, a, tiles, a, b, optimize=True)
+    c, down, _, across, _, n = squares.shape
+    image = np.zeros((c, down * m + SIDE - m, across * m + SIDE - m, n), squares.dtype)
+    for i in range(down):
+        for j in range(across):
+            image[:, i * m : i * m + SIDE, j * m : j * m + SIDE] += squares[:, i, :, j]
+    height, width = (s + r - 1 - 2 * padding for s in size)
+    return image[:, padding : padding + height, padding : padding + width]
+
+
 def weight_gradient(dy: np.ndarray, x: np.ndarray, r: int, padding: int, absolute: bool = False) -> np.ndarray:
     """dw (O, C, r, r) of dy (O, Ho, Wo, N) and x (C, H, W, N); `absolute` as for convolve."""
-    m, tiles = SIDE + 1 - r, _squares(x, r, padding)[0]
-    down, across = tiles.shape[1:3]
-    dy = np.pad(dy, ((0, 0), (0, down * m - dy.shape[1]), (0, across * m - dy.shape[2]), (0, 0)))
-    dy = dy.reshape(len(dy), down, m, across, m, dy.shape[3])
+    m, tiles, dy = SIDE + 1 - r, _squares(x, r, padding)[0], _tiles(dy, SIDE + 1 - r)
     g, b, a = (_absolute(matrix, absolute) for matrix in (weights(r), differences(), values(m)))
     dy, tiles = (_absolute(operand, absolute) for operand in (dy, tiles))
     d = np.einsum("im,oambln,jl->oabijn", a, dy, a, optimize=True)
@@ -110,6 +155,12 @@ def _squares(x: np.ndarray, r: int, padding: int) -> tuple[np.ndarray, tuple[int
     padded = np.pad(x, ((0, 0), *((padding, padding + extra) for extra in more), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(1, 2))[:, ::m, ::m]
     return windows.transpose(0, 1, 2, 4, 5, 3), size
+
+
+def _tiles(y: np.ndarray, m: int) -> np.ndarray:
+    """(O, down, m, across, m, N), zero outside of the image."""
+    y = np.pad(y, ((0, 0), (0, -y.shape[1] % m), (0, -y.shape[2] % m), (0, 0)))
+    return y.reshape(len(y), y.shape[1] // m, m, y.shape[2] // m, m, y.shape[3])
 
 
 def _absolute(array: np.ndarray, wanted: bool) -> np.ndarray:

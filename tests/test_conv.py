@@ -75,8 +75,8 @@ def convolutions(draw):
 
 TILED = [  # outputs, channels, size, kernel, stride, padding that the compiled kernels compute by tiles
     (o, c, (h, w), (r, r), 1, p)
-    for o, c, r, h, w in itertools.product((8, 13, 20), (9, 12, 17), (3, 5), range(3, 15), range(3, 15))
-    for p in range(r)
+    for o, c, r, h, w in itertools.product((8, 13, 50), (9, 17, 30), (3, 5), range(3, 15), range(3, 15))
+    for p in range(r + 1)
     if min(h, w) + 2 * p >= r and winograd.side((o, c, r, r), 1, p, (h + 2 * p - r + 1, w + 2 * p - r + 1))
 ]
 
@@ -157,11 +157,14 @@ def test_dense_and_sparse_kernels_are_the_product_of_unfolded_columns(case):
 def test_products_of_tiles_are_those_of_unfolded_columns_within_what_their_transforms_round(case):
     r, padding = case.w.shape[2], case.geometry.padding
     bounds = [winograd.convolve(case.w, case.x, padding, absolute=True), products(case, absolute=True)[1]]
-    if winograd.side((*case.w.shape[1::-1], r, r), 1, r - 1 - padding, case.x.shape[1:3]):
+    if winograd.spreads(case.w.shape, 1, padding, case.dy.shape[1:3]):
+        bounds[1] = winograd.spread(case.w, case.dy, padding, absolute=True)
+    elif winograd.side((*case.w.shape[1::-1], r, r), 1, r - 1 - padding, case.x.shape[1:3]):
         flipped = case.w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
         bounds[1] = winograd.convolve(flipped, case.dy, r - 1 - padding, absolute=True)
     bounds.append(winograd.weight_gradient(case.dy, case.x, r, padding, absolute=True))
-    terms = (n + winograd.ROUNDINGS for n in (case.w[0].size, case.w.size, case.dy[0].size))
+    more = winograd.ROUNDINGS + winograd.OVERLAPS
+    terms = (n + more for n in (case.w[0].size, case.w.size, case.dy[0].size))
     for found, *expected in zip(dense(case), products(case), terms, bounds, strict=True):
         assert_within(found, *expected, case.x.dtype)
 
@@ -171,11 +174,11 @@ def test_the_transforms_of_tiles_give_sums_of_products(case):
     """winograd.py in float64, against the product of unfolded columns."""
     w, x, dy = (array.astype(np.float64) for array in (case.w, case.x, case.dy))
     r, padding = w.shape[2], case.geometry.padding
-    y, _, dw = products(case)
-    scale = np.abs(w).max(initial=1) * np.abs(x).max(initial=1)
-    np.testing.assert_allclose(winograd.convolve(w, x, padding), y, atol=1e-11 * scale)
-    scale = max(1, np.abs(dy).max(initial=1) * np.abs(x).max(initial=1))
-    np.testing.assert_allclose(winograd.weight_gradient(dy, x, r, padding), dw, atol=1e-9 * scale)
+    y, dx, dw = products(case)
+    largest = [np.abs(array).max(initial=1) for array in (w, x, dy)]
+    np.testing.assert_allclose(winograd.convolve(w, x, padding), y, atol=1e-11 * largest[0] * largest[1])
+    np.testing.assert_allclose(winograd.spread(w, dy, padding), dx, atol=1e-11 * largest[0] * largest[2])
+    np.testing.assert_allclose(winograd.weight_gradient(dy, x, r, padding), dw, atol=1e-9 * largest[1] * largest[2])
 
 
 @given(by_tiles(), st.sampled_from([np.nan, np.inf]))
@@ -442,6 +445,8 @@ for n in (32, 70):
     results += [spconv.weight_gradient(pattern, dy, x, 3, 3, 1, 1, 1)]
     results += [spconv.convolve(pattern, values, x, 3, 3, 1, 1, 1)]
     results += [spconv.input_gradient(pattern, values, dy, 12, 21, 19, 3, 3, 1, 1, 1)]
+    w, dy = (generator.normal(size=s).astype(np.float32) for s in ((50, 20, 5, 5), (50, 8, 8, n)))
+    results += [conv.input_gradient(w, dy, 12, 12, 1, 0, 1)]
     print(*(hashlib.sha256(r.tobytes()).hexdigest() for r in results))
 """
 
