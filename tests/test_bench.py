@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minisparse import _core
-from minisparse.bench import BENCHES, figures, machine, process
+from minisparse.bench import BENCHES, figures, growth, machine, process
 from minisparse.bench.base import places
 from minisparse.bench.billion import run_on_budget
 from minisparse.bench.harness import Contestant, Expected, mean_ratio, measure, ratio
@@ -201,6 +201,17 @@ def test_wrong_options_get_one_line_before_anything_is_measured(options, remedy,
     assert main(["bench", *options, "--quick", "--quiet"]) == 1
     printed = capsys.readouterr()
     assert remedy in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_without_mnist_the_epoch_is_left_out_and_nothing_else(monkeypatch):
+    def gone(name):
+        raise ValueError(f"{name}: could not download")
+
+    monkeypatch.setattr(growth, "load", gone)
+    benchmark = BENCHES["train"](Peers(()), quick=True)
+    rows = benchmark.further_rows()
+    assert rows and all("growing" in row for row in rows) and benchmark.closing(rows) == {}
+    assert "could not download" in benchmark.peers.missing["mnist"]
 
 
 def test_a_process_that_dies_is_an_error(monkeypatch, capsys):

@@ -111,7 +111,7 @@ def _remarks(benchmark: Benchmark, threads: list[int]) -> list[str]:
     if benchmark.quick:
         remarks.append("A quick run: few, small cases and few samples, which show that it works and nothing else.")
     if missing := benchmark.peers.missing:
-        remarks.append(f"Not compared with: {', '.join(f'{name} ({why})' for name, why in missing.items())}.")
+        remarks.append(f"Not there, and left out: {', '.join(f'{name} ({why})' for name, why in missing.items())}.")
     if "threadpoolctl" in missing:
         remarks.append("Without threadpoolctl numbers of threads are not controlled.")
     return remarks
