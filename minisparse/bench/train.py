@@ -112,7 +112,8 @@ class Train(Benchmark):
         return [*epochs, *growth(self.quick)]
 
     def closing(self, rows):
-        return {"epoch_over_steps": row["epoch_s"] / row["steps_s"] for row in rows if "epoch_s" in row}
+        found = [row["epoch_s"] / row["steps_s"] for row in rows if "epoch_s" in row]
+        return {"epoch_over_steps": found[0]} if found else {}
 
 
 def _terms(model: Model, N: int) -> tuple[int, int]:
