@@ -32,9 +32,7 @@ cdef multiply(w, tables, int64_t outputs, x, bias, y, Plan plan, x_winner=None, 
     pooled_by(&source, x_winner, size)
     normalised_by(&source, normal)
     pooled_by(&target, y_winner, (2 * target.height, 2 * target.width))
-    cdef int64_t panels = outputs // OUTPUTS * OUTPUTS, rows = step
-    if panels < outputs:
-        panels += panel_width(outputs - panels)
+    cdef int64_t panels = in_panels(outputs), rows = step
     if y_winner is not None:
         rows += rows % 2
     cdef Taps taps
@@ -149,6 +147,12 @@ cdef void put_windows(const vector* _, const char* waiting, Image* two, Image* y
             put_largest(y.data + (o + i) * y.by_channel + a * y.by_row + b * y.by_pixel, y, p[0], p[1], p[2], p[3],
                         p[below], p[below + 1], p[below + 2], p[below + 3], nbytes)
             p += 4
+
+
+cdef inline int64_t in_panels(int64_t outputs) noexcept nogil:
+    """Outputs of whole panels that hold so many."""
+    cdef int64_t last = outputs % OUTPUTS
+    return outputs - last + panel_width(last) if last else outputs
 
 
 cdef inline int64_t panel_width(int64_t outputs) noexcept nogil:

@@ -77,7 +77,11 @@
     SQUARE(differences_square##name, differences##name, vector, 6, 6)                              \
     SQUARE(spread_square##name, spread##name, vector, 6, 6)                                        \
     SQUARE(values_square##name, values##name, vector, n, 6)                                        \
-    SQUARE(sums_square##name, sums##name, vector, 6, n)
+    SQUARE(sums_square##name, sums##name, vector, 6, n)                                            \
+    OF_SIX(differences_square##name, vector)                                                       \
+    OF_SIX(spread_square##name, vector)                                                            \
+    OF_N(values_square##name, vector)                                                              \
+    OF_N(sums_square##name, vector)
 
 #define SQUARE(name, transform, vector, from, into)                                                \
     INLINED name##_of(int n, SQUARE_OF(vector))                                                    \
@@ -87,7 +91,13 @@
             transform(n, d + j * column, row, t + j, from);                                        \
         UNROLLED for (int i = 0; i < into; i++)                                                    \
             transform(n, t + i * from, 1, v + i * to_row, to_column);                              \
-    }                                                                                              \
+    }
+#define OF_SIX(name, vector)                                                                       \
+    __attribute__((noinline)) static void name(SQUARE_OF(vector))                                  \
+    {                                                                                              \
+        name##_of(6, d, row, column, v, to_row, to_column);                                        \
+    }
+#define OF_N(name, vector)                                                                         \
     __attribute__((noinline)) static void name(int n, SQUARE_OF(vector))                           \
     {                                                                                              \
         switch (n) {                                                                               \
@@ -95,7 +105,6 @@
         case 3: name##_of(3, d, row, column, v, to_row, to_column); break;                         \
         case 4: name##_of(4, d, row, column, v, to_row, to_column); break;                         \
         case 5: name##_of(5, d, row, column, v, to_row, to_column); break;                         \
-        default: name##_of(6, d, row, column, v, to_row, to_column);                               \
         }                                                                                          \
     }
 TRANSFORMS(32, float, vf32)

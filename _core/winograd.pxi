@@ -9,10 +9,10 @@
 # has met, where there are fewer of these: an image of C channels waits until it is complete.
 
 cdef extern from "winograd.h" nogil:
-    void differences_square32(int, const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
-    void differences_square64(int, const vf64*, int64_t, int64_t, vf64*, int64_t, int64_t)
-    void spread_square32(int, const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
-    void spread_square64(int, const vf64*, int64_t, int64_t, vf64*, int64_t, int64_t)
+    void differences_square32(const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
+    void differences_square64(const vf64*, int64_t, int64_t, vf64*, int64_t, int64_t)
+    void spread_square32(const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
+    void spread_square64(const vf64*, int64_t, int64_t, vf64*, int64_t, int64_t)
     void values_square32(int, const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
     void values_square64(int, const vf64*, int64_t, int64_t, vf64*, int64_t, int64_t)
     void sums_square32(int, const vf32*, int64_t, int64_t, vf32*, int64_t, int64_t)
@@ -21,7 +21,6 @@ cdef extern from "winograd.h" nogil:
 cdef enum:
     SIDE = 6            # pixels of x on each side of what a tile meets
     POINTS = 36
-    MOST = 36           # pixels of a tile
     TAPS = 25           # of a kernel
     GROUP = 384 << 10   # bytes of transformed x
 
@@ -51,9 +50,7 @@ cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=N
     pooled_by(&source, x_winner, size)
     normalised_by(&source, normal)
     pooled_by(&target, y_winner, (2 * target.height, 2 * target.width))
-    cdef int64_t groups, outputs = target.channels, channels = source.channels, panels = outputs // OUTPUTS * OUTPUTS
-    if panels < outputs:
-        panels += panel_width(outputs - panels)
+    cdef int64_t groups, outputs = target.channels, channels = source.channels, panels = in_panels(outputs)
     cdef Tiling tiling
     tiling.spreads, tiling.side, tiling.padding = spreads, SIDE + 1 - kernels.width, padding
     tiling.down = ((source.height if spreads else target.height) + tiling.side - 1) // tiling.side
@@ -187,7 +184,7 @@ cdef void multiply_points(const vector* _, const char* points, char* sums, Tilin
 cdef void put_tiles(const vector* _, const char* sums, Tiling* tiling, Image* y, int64_t o, int64_t a, int64_t b,
                     int64_t count) noexcept nogil:
     """A^T sums A and the bias, to tiles side by side of the outputs of a panel, the first at pixel (a, b)."""
-    cdef vector[2 * MOST] pixels
+    cdef vector[2 * POINTS] pixels
     cdef vector bias
     cdef int64_t i, k, output, tile, m = tiling.side
     for output in range(o, min(o + OUTPUTS, y.channels)):
@@ -207,7 +204,7 @@ cdef void put_tiles(const vector* _, const char* sums, Tiling* tiling, Image* y,
 cdef void spread_tiles(vector* spread, const char* sums, Tiling* tiling, int64_t o, int64_t outputs, int64_t a, int64_t b,
                        int64_t count) noexcept nogil:
     """Adds B sums B^T of the outputs of a panel to their 6 x 6 pixels, those of the first tile from (a, b) on."""
-    cdef vector[2 * MOST] pixels
+    cdef vector[2 * POINTS] pixels
     cdef vector* to
     cdef int64_t i, j, k, output, tile, row = spread_row(tiling) // LINE, height = spread_height(tiling)
     for output in range(o, min(o + OUTPUTS, outputs)):
@@ -302,17 +299,17 @@ cdef inline void differences(const vector* d, int64_t row, int64_t column, vecto
                              int64_t point) noexcept nogil:
     """B^T d B."""
     if vector is vf32:
-        differences_square32(SIDE, d, row, column, points, SIDE * point, point)
+        differences_square32(d, row, column, points, SIDE * point, point)
     else:
-        differences_square64(SIDE, d, row, column, points, SIDE * point, point)
+        differences_square64(d, row, column, points, SIDE * point, point)
 
 
 cdef inline void spread_of(const vector* points, int64_t point, vector* d) noexcept nogil:
     """B points B^T, two vectors to a pixel."""
     if vector is vf32:
-        spread_square32(SIDE, points, SIDE * point, point, d, 2 * SIDE, 2)
+        spread_square32(points, SIDE * point, point, d, 2 * SIDE, 2)
     else:
-        spread_square64(SIDE, points, SIDE * point, point, d, 2 * SIDE, 2)
+        spread_square64(points, SIDE * point, point, d, 2 * SIDE, 2)
 
 
 cdef inline void values(int64_t n, const vector* d, int64_t row, int64_t column, vector* points,

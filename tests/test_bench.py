@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minisparse import _core
-from minisparse.bench import BENCHES, figures, growth, machine, process
+from minisparse.bench import BENCHES, figures, machine, process, train
 from minisparse.bench.base import places
 from minisparse.bench.billion import run_on_budget
 from minisparse.bench.harness import Contestant, Expected, mean_ratio, measure, ratio
@@ -207,7 +207,7 @@ def test_without_mnist_the_epoch_is_left_out_and_nothing_else(monkeypatch):
     def gone(name):
         raise ValueError(f"{name}: could not download")
 
-    monkeypatch.setattr(growth, "load", gone)
+    monkeypatch.setattr(train, "load", gone)
     benchmark = BENCHES["train"](Peers(()), quick=True)
     rows = benchmark.further_rows()
     assert rows and all("growing" in row for row in rows) and benchmark.closing(rows) == {}

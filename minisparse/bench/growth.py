@@ -7,7 +7,7 @@ from typing import Any
 
 from minisparse.bench.stepper import our_run, our_step
 from minisparse.bench.train import MASKS
-from minisparse.data import load
+from minisparse.data import Dataset
 from minisparse.methods import Method
 from minisparse.models import build
 from minisparse.run import Run, TrainSettings
@@ -37,10 +37,8 @@ def growth(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def epoch(quick: bool) -> dict[str, Any]:
+def epoch(data: Dataset) -> dict[str, Any]:
     """An epoch with its evaluation, over the sum of its steps' times: data are at hand in memory, as for `train`."""
-    name = "digits" if quick else "mnist"
-    data = load(name)
     settings = TrainSettings(epochs=3, batch=128, lr=0.1)
     run = Run(build("lenet-300-100", data.input_shape, data.classes), data, Method(), settings)
     run.method.start(run)
@@ -55,7 +53,7 @@ def epoch(quick: bool) -> dict[str, Any]:
         end_epoch(run)
         found.append((time.perf_counter() - began, steps))
     whole, steps = sorted(found, key=lambda pair: pair[0] / pair[1])[len(found) // 2]
-    return {"case": f"epoch of lenet-300-100 on {name}", "epoch_s": whole, "steps_s": steps}
+    return {"case": f"epoch of lenet-300-100 on {data.name}", "epoch_s": whole, "steps_s": steps}
 
 
 def _seconds(step: Callable[[], float]) -> float:

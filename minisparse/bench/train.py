@@ -9,6 +9,7 @@ import numpy as np
 from minisparse.bench.base import Benchmark
 from minisparse.bench.harness import Expected
 from minisparse.bench.remote import Remote
+from minisparse.data import load
 from minisparse.model import Model
 from minisparse.models import build
 
@@ -105,11 +106,10 @@ class Train(Benchmark):
         from minisparse.bench.growth import epoch, growth
 
         try:
-            epochs = [epoch(self.quick)]
+            data = [load("digits" if self.quick else "mnist")]
         except ValueError as error:  # no MNIST here: what has been measured is not lost for it
-            self.peers.missing["mnist"] = str(error)
-            epochs = []
-        return [*epochs, *growth(self.quick)]
+            self.peers.missing["mnist"], data = str(error), []
+        return [*map(epoch, data), *growth(self.quick)]
 
     def closing(self, rows):
         found = [row["epoch_s"] / row["steps_s"] for row in rows if "epoch_s" in row]
