@@ -21,6 +21,8 @@ DEBUG = os.environ.get("MINISPARSE_DEBUG") == "1"
 SANITIZE = os.environ.get("MINISPARSE_SANITIZE") == "1"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
 PORTABLE = os.environ.get("MINISPARSE_PORTABLE") == "1"
+AS_NEEDED = "-Wl,--as-needed"
+"""OpenMP is linked with what calls it alone: it must not be loaded before threads.py has set its environment."""
 
 DIRECTIVES = {
     "language_level": 3,
@@ -44,7 +46,7 @@ class BuildWithWhatTheCompilerHas(build_ext):
 
     def build_extensions(self):
         self.parallel = os.cpu_count()
-        wanted = ["-O1" if DEBUG or SANITIZE else "-O3", "-fopenmp"]
+        wanted = ["-O1" if DEBUG or SANITIZE else "-O3", "-fopenmp", AS_NEEDED]
         if not PORTABLE:
             wanted.append("-march=native")
         flags = [flag for flag in wanted if self.compiles_with(flag)]
@@ -53,7 +55,7 @@ class BuildWithWhatTheCompilerHas(build_ext):
         for extension in self.extensions:
             extension.optional = not SANITIZE  # said here, since cythonize forgets it
             extension.extra_compile_args += flags
-            extension.extra_link_args += [flag for flag in flags if flag in ("-fopenmp", *SANITIZERS)]
+            extension.extra_link_args += [flag for flag in flags if flag in (AS_NEEDED, "-fopenmp", *SANITIZERS)]
         super().build_extensions()
 
     def compiles_with(self, flag):

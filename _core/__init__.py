@@ -30,7 +30,8 @@ def _select() -> str:
     if _choice == "reference":
         return "reference"
     try:
-        with threads.lent(threads.variables(count)):
+        spin = import_module(f"{__name__}.spin")
+        with threads.lent(threads.variables(count, spin.seconds())):
             kernels = [import_module(f"{__name__}.{name}") for name in NAMES]
             if count is not None:
                 threads.limit([kernel.__file__ for kernel in kernels], count)

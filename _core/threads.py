@@ -7,9 +7,9 @@ OpenMP before.
 
 Idle threads spin for a while: GNU's OpenMP's for 300,000 rounds, tens of milliseconds, and those of NumPy's OpenBLAS
 for a tenth of a second, in which each keeps the other from the same cores. A network that takes turns with both ran
-up to twenty times slower. OpenMP's get 5,000 rounds, a quarter of a millisecond, enough for the time between two
-kernels that are worth a second thread; OpenBLAS's about as long, if this package is imported before NumPy. Which core
-a thread runs on, team.h settles.
+up to twenty times slower. OpenMP's get a quarter of a millisecond, enough for the time between two kernels that are
+worth a second thread, in rounds as long as they take here (spin.pyx); OpenBLAS's about as long, if this package is
+imported before NumPy. Which core a thread runs on, team.h settles.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 VARIABLE = "MINISPARSE_NUM_THREADS"
-SPINS = 5000
-"""Rounds that an idle thread of GNU's OpenMP spins before it sleeps."""
+SPIN_S = 250e-6
+"""Seconds that an idle thread of GNU's OpenMP spins before it sleeps."""
 LOG_TICKS = 20
 """Logarithm to base 2 of the processor's ticks that an idle thread of OpenBLAS spins."""
 
@@ -39,11 +39,11 @@ def requested() -> int | None:
     return int(text)
 
 
-def variables(count: int | None) -> dict[str, str]:
-    """What OpenMP and OpenBLAS are to read, where the user has not said it."""
+def variables(count: int | None, round_s: float) -> dict[str, str]:
+    """What OpenMP and OpenBLAS are to read, where the user has not said it; a round of spinning takes `round_s`."""
     lent = {} if count is None else {"OMP_NUM_THREADS": str(count)}
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-        lent["GOMP_SPINCOUNT"] = str(SPINS)
+        lent["GOMP_SPINCOUNT"] = str(round(SPIN_S / round_s))
     if "OPENBLAS_THREAD_TIMEOUT" not in os.environ:
         lent["OPENBLAS_THREAD_TIMEOUT"] = str(LOG_TICKS)
     return lent

@@ -1,12 +1,15 @@
 """Threads of the kernels: the limit holds in each, workers keep off the caller, the environment stays as it was."""
 
+import ctypes
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
 from minisparse import _core
+from minisparse._core import threads
 
 COUNT = """
 import ctypes, os, threading
@@ -61,6 +64,22 @@ def test_without_it_openmp_decides():
 def test_the_limit_holds_where_openmp_was_loaded_before():
     before = "try: ctypes.CDLL('libgomp.so.1')\nexcept OSError: pass"
     assert run(COUNT.format(before=before), MINISPARSE_NUM_THREADS="3").stdout.split()[0] == "3"
+
+
+@compiled
+def test_the_time_that_a_thread_spins_is_measured_before_openmp_is_loaded():
+    spin = import_module("minisparse._core.spin")
+    assert not hasattr(ctypes.CDLL(spin.__file__), "omp_get_max_threads")
+    assert 0 < spin.seconds() < 1e-6
+
+
+def test_threads_spin_as_long_wherever_a_round_takes_longer_unless_the_user_says_otherwise(monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    assert threads.variables(None, 1e-8)["GOMP_SPINCOUNT"] == "25000"
+    assert threads.variables(None, 1e-7)["GOMP_SPINCOUNT"] == "2500"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    assert "GOMP_SPINCOUNT" not in threads.variables(None, 1e-8)
 
 
 @compiled
