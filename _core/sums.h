@@ -66,7 +66,8 @@ static inline double sums_total(sums_wide v)
     }
 
 /* Mean and variance, divisor n. A block's mean and squares are those about a number near its mean, corrected, and
-   join those of the blocks before it (Chan, Golub, LeVeque, 1979, eqs. 1.7 and 2.1). */
+   join those of the blocks before it (Chan, Golub, LeVeque, 1979, eqs. 1.7 and 2.1). While it is read for the second
+   time, the next one comes from memory. */
 #define MOMENTS(name, number, vector)                                                                          \
     static inline void off_##name(const number *x, int64_t n, number about, double *sum, double *squares)      \
     {                                                                                                          \
@@ -78,6 +79,7 @@ static inline double sums_total(sums_wide v)
             const vector *p = (const vector *)(x + i);                                                         \
             off = p[0] - about, a += off, e += off * off;                                                      \
             off = p[1] - about, b += off, f += off * off;                                                      \
+            __builtin_prefetch(p + SUMS_BLOCK / lanes), __builtin_prefetch(p + SUMS_BLOCK / lanes + 1);        \
         }                                                                                                      \
         for (; i < n; i++) {                                                                                   \
             const double d = (double)x[i] - about;                                                             \
