@@ -61,37 +61,47 @@ cdef void rectify_chunk(const floating* x, int64_t n, bint streamed, floating* y
     fence()
 
 
-def backward(dy, y):
+def backward(dy, y, added=None):
     twin.check_gradient(dy, y)
+    if added is not None:
+        twin.check_gradient(added, y)
+        added = np.ascontiguousarray(added).reshape(-1)
     if dy.dtype.kind == "c":
-        return twin.backward(dy, y)
+        return twin.backward(dy, y, added if added is None else added.reshape(dy.shape))
     dx = empty_like(dy)
-    if dy.dtype == np.float32:
-        pull_back[float](np.ascontiguousarray(dy).reshape(-1), np.ascontiguousarray(y).reshape(-1), dx.reshape(-1))
+    dy, y = (np.ascontiguousarray(array).reshape(-1) for array in (dy, y))
+    if dx.dtype == np.float32:
+        pull_back[float](dy, y, added, dx.reshape(-1))
     else:
-        pull_back[double](np.ascontiguousarray(dy).reshape(-1), np.ascontiguousarray(y).reshape(-1), dx.reshape(-1))
+        pull_back[double](dy, y, added, dx.reshape(-1))
     return dx
 
 
-cdef void pull_back(const floating[::1] dy, const floating[::1] y, floating[::1] dx):
+cdef void pull_back(const floating[::1] dy, const floating[::1] y, const floating[::1] added, floating[::1] dx):
     cdef int64_t chunk, n = dy.shape[0]
     cdef bint streamed = n * sizeof(floating) >= STREAMED
+    cdef const floating* others = &added[0] if n and added is not None else NULL
     for chunk in prange((n + CHUNK - 1) // CHUNK, nogil=True, schedule="static", num_threads=team(n > 4 * CHUNK)):
-        pull_back_chunk(&dy[chunk * CHUNK], &y[chunk * CHUNK], min(n - chunk * CHUNK, CHUNK), streamed,
-                        &dx[chunk * CHUNK])
+        pull_back_chunk(&dy[chunk * CHUNK], &y[chunk * CHUNK], others + chunk * CHUNK if others != NULL else NULL,
+                        min(n - chunk * CHUNK, CHUNK), streamed, &dx[chunk * CHUNK])
 
 
-cdef void pull_back_chunk(const floating* dy, const floating* y, int64_t n, bint streamed,
+cdef void pull_back_chunk(const floating* dy, const floating* y, const floating* added, int64_t n, bint streamed,
                           floating* dx) noexcept nogil:
     cdef floating[BLOCK] result
     cdef floating* to
-    cdef floating zero = 0
+    cdef floating sum, zero = 0
     cdef int64_t i, size, first = 0
     while first < n:
         size = min(n - first, BLOCK)
         to = &result[0] if streamed else dx + first
-        for i in range(size):
-            to[i] = dy[first + i] if y[first + i] > 0 else zero
+        if added != NULL:
+            for i in range(size):
+                sum = dy[first + i] + added[first + i]
+                to[i] = sum if y[first + i] > 0 else zero
+        else:
+            for i in range(size):
+                to[i] = dy[first + i] if y[first + i] > 0 else zero
         if streamed:
             put(dx + first, result, size * sizeof(floating), True)
         first += size

@@ -1,7 +1,7 @@
 """The rectifier and its gradient, entry by entry, for arrays of any shape.
 
     y = x where x > 0, +0 where x <= 0; NaN stays NaN                          (1)
-    dx = dy where y > 0, 0 elsewhere                                           (2)
+    dx = dy, or dy + added, where y > 0, 0 elsewhere                           (2)
     y = a + b;   where `rectified`, eq. 1 of it                                (3)
 
 What was positive is read off y, which the layer above keeps anyway, so that forward has no mask to write.
@@ -30,14 +30,17 @@ def forward(x: np.ndarray) -> np.ndarray:
     return (np.maximum(np.ascontiguousarray(x), 0) + x.dtype.type(0)).reshape(x.shape)
 
 
-def backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """dx, eq. 2: contiguous, of the dtype of dy.
+def backward(dy: np.ndarray, y: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+    """dx, eq. 2: contiguous, of the dtype of dy; `added` is what came to y on another way.
 
     Raises
     ------
     ValueError : dtypes or shapes that do not fit.
     """
     check_gradient(dy, y)
+    if added is not None:
+        check_gradient(added, y)
+        dy = add(dy, added, False)
     return np.where(y.real > 0, np.ascontiguousarray(dy), dy.dtype.type(0)).reshape(dy.shape)
 
 
@@ -77,9 +80,12 @@ def cases(generator: np.random.Generator):
             yield "forward", (x,)
             other = np.asarray(generator.normal(size=x.shape), dtype)
             yield "backward", (other, x)
+            yield "backward", (other, x, np.asarray(generator.normal(size=x.shape), dtype))
+            yield "backward", (other, other, x)
             yield "add", (other, x, False)
             yield "add", (other, x, True)
     x = generator.normal(size=(3, 4)) + 1j
     yield "forward", (x,)
     yield "backward", (x[::-1], x)
+    yield "backward", (x[::-1], x, x)
     yield "add", (x[::-1], x, True)

@@ -49,12 +49,15 @@ class Residual(Layer):
         return type(self.body) is Sequential and type(self.body.last) is BatchNorm
 
     def backward(self, dy, cache):
+        return relu.add(*self.backward_both(dy, cache), False)
+
+    def backward_both(self, dy, cache):
+        """The gradients that reach x on the two ways."""
         body, shortcut = cache
-        dx = self.body.backward(dy, body)
-        return relu.add(dx, dy if self.shortcut is None else self.shortcut.backward(dy, shortcut), False)
+        return self.body.backward(dy, body), dy if self.shortcut is None else self.shortcut.backward(dy, shortcut)
 
     def fused(self, following):
-        return RectifiedResidual(self) if type(following) is ReLU else None
+        return ResidualStack([self], rectified=True) if type(following) is ReLU else None
 
     def output_shape(self, shape):
         body = self.body.output_shape(shape)
@@ -71,19 +74,34 @@ class Residual(Layer):
         ]
 
 
-class RectifiedResidual(Fused):
-    """A Residual and the ReLU behind it in one pass over memory."""
+class ResidualStack(Fused):
+    """Residuals with a ReLU behind each, in fewer passes over memory; the last one perhaps without."""
 
-    def __init__(self, residual: Residual):
-        self.residual = residual
+    def __init__(self, residuals: list[Residual], rectified: bool):
+        self.residuals = residuals
+        self.rectified = rectified
 
     def forward(self, x, training=False):
-        y, cache = self.residual.forward(x, training, rectified=True)
-        return y, (cache, y)
+        caches, ys = [], []
+        for i, residual in enumerate(self.residuals, 1):
+            x, cache = residual.forward(x, training, self.rectified or i < len(self.residuals))
+            caches.append(cache)
+            ys.append(x)
+        return x, (caches, ys)
 
     def backward(self, dy, cache):
-        residual, y = cache
-        return self.residual.backward(relu.backward(dy, y), residual)
+        caches, ys = cache
+        dy = relu.backward(dy, ys[-1]) if self.rectified else dy
+        for residual, its_cache, y in reversed([*zip(self.residuals[1:], caches[1:], ys[:-1], strict=True)]):
+            # what comes to y on both ways is added and goes through its rectifier in one pass
+            one, other = residual.backward_both(dy, its_cache)
+            dy = relu.backward(one, y, other)
+        return self.residuals[0].backward(dy, caches[0])
+
+    def fused(self, following):
+        if self.rectified:
+            return ResidualStack([*self.residuals, following], False) if type(following) is Residual else None
+        return ResidualStack(self.residuals, True) if type(following) is ReLU else None
 
 
 @dataclass(eq=False)
