@@ -73,25 +73,29 @@
                                      double *dbias)                                                            \
     {                                                                                                          \
         const number mean = p[0], inverse = p[1], gain = p[2], bias = p[3];                                    \
-        for (int64_t j = 0; j < windows; j++, x += 2 * images, dy += images, winner += images) {               \
+        const int64_t each = images < SUMS_BLOCK ? SUMS_BLOCK / images : 1;                                    \
+        for (int64_t begin = 0; begin < windows; begin += each) {                                              \
+            const int64_t end = windows - begin < each ? windows : begin + each;                               \
             vector a = {0}, b = a;                                                                             \
-            for (int64_t k = 0; k < images && images >= lanes; k += lanes) {                                   \
-                const int64_t i = k + lanes > images ? images - lanes : k;                                     \
-                const vector *from = (const vector *)(x + i), *right = (const vector *)(x + i + images);       \
-                const vector *below = (const vector *)(x + i + row), *last = (const vector *)(x + i + row + images); \
-                const integers place = places_##name(winner + i), odd = (place & 1) != 0, low = (place & 2) != 0; \
-                const vector upper = chosen(odd, *right, *from), lower = chosen(odd, *last, *below);           \
-                const vector xhat = XHAT(chosen(low, lower, upper));                                           \
-                const integers through = (place < 4) & (integers)(gain * xhat + bias > 0)                      \
-                                         & fresh_##name(k - i);                                                \
-                const vector d = (vector)((integers)*(const vector *)(dy + i) & through);                      \
-                a += d, b += d * xhat;                                                                         \
-            }                                                                                                  \
+            for (int64_t j = begin; j < end && images >= lanes; j++)                                           \
+                for (int64_t k = 0; k < images; k += lanes) {                                                  \
+                    const int64_t i = k + lanes > images ? images - lanes : k;                                 \
+                    const number *from = x + 2 * j * images + i, *below = from + row;                          \
+                    const integers place = places_##name(winner + j * images + i), odd = (place & 1) != 0;     \
+                    const vector upper = chosen(odd, *(const vector *)(from + images), *(const vector *)from); \
+                    const vector lower = chosen(odd, *(const vector *)(below + images), *(const vector *)below);\
+                    const vector xhat = XHAT(chosen((place & 2) != 0, lower, upper));                          \
+                    const integers through = (place < 4) & (integers)(gain * xhat + bias > 0)                  \
+                                             & fresh_##name(k - i);                                            \
+                    const vector d = (vector)((integers)*(const vector *)(dy + j * images + i) & through);     \
+                    a += d, b += d * xhat;                                                                     \
+                }                                                                                              \
             double sum = sums_total(sums_widened_##name(a)), slope = sums_total(sums_widened_##name(b));       \
             if (images < lanes || !isfinite(sum + slope)) {                                                    \
                 sum = slope = 0;                                                                               \
-                for (int64_t k = 0; k < images; k++) {                                                         \
-                    const number xhat = XHAT(x[(winner[k] & 1) * images + (winner[k] >> 1 & 1) * row + k]);    \
+                for (int64_t k = begin * images; k < end * images; k++) {                                      \
+                    const number *from = x + k + k / images * images;                                          \
+                    const number xhat = XHAT(from[(winner[k] & 1) * images + (winner[k] >> 1 & 1) * row]);     \
                     if (winner[k] < 4 && gain * xhat + bias > 0)                                               \
                         sum += dy[k], slope += (double)dy[k] * (double)xhat;                                   \
                 }                                                                                              \
