@@ -88,12 +88,12 @@ def input_gradient(w, dy, height, width, stride, padding, groups, winner=None):
     if groups > 1:
         return spconv.input_gradient(_every_entry(w.shape), w.reshape(-1), dy, channels, height, width, *kernel,
                                      stride, padding, groups, winner)
-    dx = empty_array((channels, height, width, dy.shape[3]), dy.dtype)
-    if winograd.spreads(w.shape, stride, padding, size):
+    dx, way = empty_array((channels, height, width, dy.shape[3]), dy.dtype), winograd.back(w.shape, stride, padding, size)
+    if way == "spread":
         multiply_by_tiles(w.transpose(1, 0, 2, 3), dy, padding, None, dx, winner, None, size, None, True)
         return dx
-    flipped = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
-    if winograd.side(flipped.shape, stride, kernel[0] - 1 - padding, (height, width)):
+    if way == "reversed":
+        flipped = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
         multiply_by_tiles(flipped, dy, kernel[0] - 1 - padding, None, dx, winner, None, size)
         return dx
     cdef Plan plan = transposed_plan(kernel, stride, padding, width)

@@ -313,12 +313,9 @@ def magnitudes(function: str, *arguments):
     if function == "input_gradient":
         w, dy, height, width, stride, padding, groups, winner = (*arguments, None)[:8]
         size = check_fit(w.shape[2:], stride, padding, (height, width))
-        if groups == 1 and winograd.spreads(w.shape, stride, padding, size):
-            return winograd.spread(w, _unpooled(dy, size, winner), padding, absolute=True)
-        flipped, around = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1], w.shape[2] - 1 - padding
-        if groups > 1 or not winograd.side(flipped.shape, stride, around, (height, width)):
+        if groups > 1 or not winograd.back(w.shape, stride, padding, size):
             return input_gradient(*arguments)
-        return winograd.convolve(flipped, _unpooled(dy, size, winner), around, absolute=True)
+        return winograd.input_gradient(w, _unpooled(dy, size, winner), padding, absolute=True)
     if function == "weight_gradient":
         dy, x, *kernel, stride, padding, groups, winner, normal = (*arguments, None, None)[:9]
         size = check_fit(tuple(kernel), stride, padding, x.shape[1:3])
@@ -344,10 +341,7 @@ def cases(generator: np.random.Generator):
             ho, wo = check_fit(kernel, stride, padding, (h, wd))
             w = generator.normal(size=(o, c // groups, *kernel)).astype(dtype)
             tiled = groups == 1 and winograd.side(w.shape, stride, padding, (ho, wo)) > 0
-            back = groups == 1 and (
-                winograd.side((c, o, *kernel), stride, kernel[0] - 1 - padding, (h, wd)) > 0
-                or winograd.spreads(w.shape, stride, padding, (ho, wo))
-            )
+            back = groups == 1 and winograd.back(w.shape, stride, padding, (ho, wo)) != ""
             by_tiles, back_by_tiles = tiled * winograd.ROUNDINGS, back * (winograd.ROUNDINGS + winograd.OVERLAPS)
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, wd, n), (o, ho, wo, n)))
             terms = math.prod(w.shape[1:]) + by_tiles

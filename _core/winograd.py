@@ -68,20 +68,21 @@ def side(weight: tuple[int, ...], stride: int, padding: int, size: tuple[int, in
 
 
 @lru_cache(maxsize=256)
-def spreads(weight: tuple[int, ...], stride: int, padding: int, size: tuple[int, int]) -> bool:
-    """Whether dx is best made of tiles of a dy of this size, spread to the pixels that each has met.
+def back(weight: tuple[int, ...], stride: int, padding: int, size: tuple[int, int]) -> str:
+    """How dx is best made of a dy of this size: "spread", "reversed", or "", by sums.
 
-    There are fewer of these than of x where the image is small and the kernel large.
+    Spread are the tiles of dy, to the pixels that each has met: there are fewer of these than of x where the image is
+    small and the kernel large. The taps in reverse make tiles of x.
     """
     if stride != 1 or tuple(weight[2:]) not in ((3, 3), (5, 5)):
-        return False
-    m = SIDE + 1 - weight[2]
-    if weight[1] * math.prod(-(-s // m) * m + SIDE - m for s in size) > WAITING:
-        return False
-    tiled, back = _tiled(weight, size), weight[2] - 1 - padding
-    image = tuple(s + back - padding for s in size)
-    least = _tiled(weight, image) if back >= 0 else tiled
-    return GAIN * tiled < _plain(weight, padding, size) and SPREAD * tiled < least
+        return ""
+    m, around = SIDE + 1 - weight[2], weight[2] - 1 - padding
+    image = tuple(s + around - padding for s in size)
+    tiled, least = _tiled(weight, size), _tiled(weight, image if around >= 0 else size)
+    waiting = weight[1] * math.prod(-(-s // m) * m + SIDE - m for s in size)
+    if waiting <= WAITING and GAIN * tiled < _plain(weight, padding, size) and SPREAD * tiled < least:
+        return "spread"
+    return "reversed" if side((weight[1], weight[0], *weight[2:]), stride, around, image) else ""
 
 
 def _tiled(weight: tuple[int, ...], size: tuple[int, int]) -> int:
@@ -136,6 +137,13 @@ def spread(w: np.ndarray, dy: np.ndarray, padding: int, absolute: bool = False) 
             image[:, i * m : i * m + SIDE, j * m : j * m + SIDE] += squares[:, i, :, j]
     height, width = (s + r - 1 - 2 * padding for s in size)
     return image[:, padding : padding + height, padding : padding + width]
+
+
+def input_gradient(w: np.ndarray, dy: np.ndarray, padding: int, absolute: bool = False) -> np.ndarray:
+    """dx (C, H, W, N) by tiles, in the way that `back` says; arguments as of spread."""
+    if back(w.shape, 1, padding, dy.shape[1:3]) == "spread":
+        return spread(w, dy, padding, absolute)
+    return convolve(w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1], dy, w.shape[2] - 1 - padding, absolute)
 
 
 def weight_gradient(dy: np.ndarray, x: np.ndarray, r: int, padding: int, absolute: bool = False) -> np.ndarray:

@@ -157,11 +157,8 @@ def test_dense_and_sparse_kernels_are_the_product_of_unfolded_columns(case):
 def test_products_of_tiles_are_those_of_unfolded_columns_within_what_their_transforms_round(case):
     r, padding = case.w.shape[2], case.geometry.padding
     bounds = [winograd.convolve(case.w, case.x, padding, absolute=True), products(case, absolute=True)[1]]
-    if winograd.spreads(case.w.shape, 1, padding, case.dy.shape[1:3]):
-        bounds[1] = winograd.spread(case.w, case.dy, padding, absolute=True)
-    elif winograd.side((*case.w.shape[1::-1], r, r), 1, r - 1 - padding, case.x.shape[1:3]):
-        flipped = case.w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
-        bounds[1] = winograd.convolve(flipped, case.dy, r - 1 - padding, absolute=True)
+    if winograd.back(case.w.shape, 1, padding, case.dy.shape[1:3]):
+        bounds[1] = winograd.input_gradient(case.w, case.dy, padding, absolute=True)
     bounds.append(winograd.weight_gradient(case.dy, case.x, r, padding, absolute=True))
     more = winograd.ROUNDINGS + winograd.OVERLAPS
     terms = (n + more for n in (case.w[0].size, case.w.size, case.dy[0].size))
