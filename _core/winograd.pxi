@@ -50,16 +50,10 @@ cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=N
     pooled_by(&source, x_winner, size)
     normalised_by(&source, normal)
     pooled_by(&target, y_winner, (2 * target.height, 2 * target.width))
-    cdef int64_t groups, outputs = target.channels, channels = source.channels, panels = in_panels(outputs)
+    cdef int64_t outputs = target.channels, channels = source.channels, panels = in_panels(outputs)
     cdef Tiling tiling
     tiling.spreads, tiling.side, tiling.padding = spreads, SIDE + 1 - kernels.width, padding
-    tiling.down = ((source.height if spreads else target.height) + tiling.side - 1) // tiling.side
-    tiling.across = ((source.width if spreads else target.width) + tiling.side - 1) // tiling.side
-    groups = max(1, GROUP // (POINTS * channels * PIXEL))  # tiles
-    groups = (tiling.across + groups - 1) // groups
-    tiling.group = (tiling.across + groups - 1) // groups
-    # a pixel more, or all points would share few sets of a cache; and room for the second of two pixels
-    tiling.point, tiling.sums = (channels * tiling.group + 1) * PIXEL, (OUTPUTS * (tiling.group + 1) + 1) * PIXEL
+    part(&tiling, &source if spreads else &target, channels)
     at = (np.arange(channels) * (tiling.group * PIXEL)).astype(np.int32)
     tiling.at = <const int32_t*>address(at)
     packed = empty_array((panels * (POINTS * channels + 1) * source.itemsize + OUTPUTS * 8 + LINE,), np.dtype(np.int8))
@@ -74,6 +68,17 @@ cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=N
     else:
         transform_weights[vf64](<vf64*>weights, &kernels, w.strides[0], outputs)
     multiply_tiles(&tiling, &source, &target)
+
+
+cdef void part(Tiling* tiling, Image* tiled, int64_t channels) noexcept:
+    """Part an image into tiles, and rows of tiles into groups of about one size, `channels` of which stay near."""
+    cdef int64_t groups, most = max(1, GROUP // (POINTS * channels * PIXEL))
+    tiling.down = (tiled.height + tiling.side - 1) // tiling.side
+    tiling.across = (tiled.width + tiling.side - 1) // tiling.side
+    groups = (tiling.across + most - 1) // most
+    tiling.group = (tiling.across + groups - 1) // groups
+    # a pixel more, or all points would share few sets of a cache; and room for the second of two pixels
+    tiling.point, tiling.sums = (channels * tiling.group + 1) * PIXEL, (OUTPUTS * (tiling.group + 1) + 1) * PIXEL
 
 
 cdef multiply_tiles(Tiling* tiling, Image* x, Image* y):
