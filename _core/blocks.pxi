@@ -34,6 +34,7 @@ cdef extern from "wide.h" nogil:
     void add_sums32(float*, vf32, vf32, vf32, vf32)
     void add_sums64(double*, vf64, vf64, vf64, vf64)
     void prefetch(const void*)
+    void prefetch_far(const void*)
     void normalise32(float*, int64_t, const float*)
     void normalise64(double*, int64_t, const double*)
     void keep32(void*, const void*, const uint8_t*, int)

@@ -143,7 +143,9 @@ cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image
         upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
         for b in range(0, even, 4):
             p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
-            sample_tile(p, down, d, dy, entries, upper, lower, sums, b + 4 <= even)
+            # the next tile is beside this one, or at the beginning of the next two rows
+            sample_tile(p, down, d, 4 * dy.by_pixel if b + 4 < even else 2 * dy.by_row - b * dy.by_pixel, dy, entries,
+                        upper, lower, sums, b + 4 <= even)
     for a in range(end - begin):
         upper = meeting(image, plan, begin + a)
         for b in range(even if a < tall else 0, dy.width):
@@ -155,20 +157,35 @@ cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image
                 starts += entries.span
 
 
-cdef apart sample_tile(const vector* x, int64_t down, const char* pixel, Image* dy, Entries* entries, Meet upper,
-                       Meet lower, vector* sums, bint wide) noexcept nogil:
-    """Adds two by two or, `wide`, by four pixels, from these of dy on, to the sums of all entries."""
+cdef apart sample_tile(const vector* x, int64_t down, const char* pixel, int64_t ahead, Image* dy, Entries* entries,
+                       Meet upper, Meet lower, vector* sums, bint wide) noexcept nogil:
+    """Adds two by two or, `wide`, by four pixels, from these of dy on, to the sums of all entries.
+
+    What the next tile reads, so many bytes ahead, is asked for where dy was not packed.
+    """
     cdef const int32_t* starts = entries.starts
     cdef int64_t o
     for o in range(entries.rows):
         if starts[0] == starts[entries.span]:
             pass
         elif wide:
+            if dy.by_pixel > PIXEL:
+                ask_for(pixel + ahead, dy)
             sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, True)
         else:
             sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, False)
         pixel += dy.by_channel
         starts += entries.span
+
+
+cdef inline void ask_for(const char* pixel, Image* dy) noexcept nogil:
+    """Two by four pixels."""
+    cdef int64_t i
+    for i in range(4):
+        prefetch_far(pixel + i * dy.by_pixel)
+        prefetch_far(pixel + i * dy.by_pixel + LINE)
+        prefetch_far(pixel + dy.by_row + i * dy.by_pixel)
+        prefetch_far(pixel + dy.by_row + i * dy.by_pixel + LINE)
 
 
 cdef inline void sample_pixels(const vector* x, int64_t down, const char* pixel, Image* dy, const int32_t* at,

@@ -155,5 +155,6 @@ NORMALISE(normalise64, double)
 
 /* Asks for a cache line that is soon read. */
 static inline void prefetch(const void *p) { __builtin_prefetch(p); }
+static inline void prefetch_far(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 #endif
