@@ -3,7 +3,8 @@
 # A thread copies a block of the batch of an image, 128 bytes (two vectors) a pixel, to rows of
 # (channels, packed width) pixels, zero where the image ends. Then pixels lie side by side whatever N is, an
 # offset in bytes names a weight's input under every output pixel alike, and blocks at the end of the batch need no
-# care but in reading and writing. A row is copied just before the first output row that meets it.
+# care but in reading and writing. A row is copied just before the first output row that meets it, while the next one
+# of its channel is asked for: pixels of a block are too far apart for a processor to foresee.
 #
 # An image may be pooled (pooled.pxi): then its arrays hold the largest pixel of each window of 2 x 2 only.
 
@@ -34,7 +35,6 @@ cdef extern from "wide.h" nogil:
     void add_sums32(float*, vf32, vf32, vf32, vf32)
     void add_sums64(double*, vf64, vf64, vf64, vf64)
     void prefetch(const void*)
-    void prefetch_far(const void*)
     void normalise32(float*, int64_t, const float*)
     void normalise64(double*, int64_t, const double*)
     void keep32(void*, const void*, const uint8_t*, int)
@@ -58,7 +58,6 @@ cdef enum:
     LINE = 64     # bytes of a vector
     PIXEL = 128   # bytes of a packed pixel
     SLACK = 128   # bytes that may be read after the last one
-    AHEAD = 8     # pixels fetched before they are copied
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient
     BUDGET = 1 << 19   # bytes of packed input that stay near the processor
@@ -225,7 +224,7 @@ cdef void pack_channel(char* packed, Image* x, int64_t c, int64_t row, Plan* pla
             unpool(packed + begin * PIXEL, x, c, row, column, plan.stride, end - begin, first, nbytes)
         else:
             source = x.data + c * x.by_channel + row * x.by_row + column * x.by_pixel + first
-            copy_pixels(packed + begin * PIXEL, source, plan.stride * x.by_pixel, end - begin, nbytes)
+            copy_pixels(packed + begin * PIXEL, source, plan.stride * x.by_pixel, end - begin, nbytes, x.by_row)
             if x.normal != NULL:
                 normalise(packed + begin * PIXEL, x, c, end - begin, nbytes)
         memset(packed + end * PIXEL, 0, (plan.width - end) * PIXEL)
@@ -250,11 +249,12 @@ cdef void normalise(char* packed, Image* x, int64_t c, int64_t count, int64_t nb
 
 
 cdef inline void copy_pixels(char* packed, const char* source, int64_t step, int64_t count,
-                             int64_t nbytes) noexcept nogil:
+                             int64_t nbytes, int64_t ahead) noexcept nogil:
+    """Pixels `step` bytes apart; those `ahead` are asked for."""
     cdef int64_t i
     for i in range(count):
-        prefetch(source + AHEAD * step)
-        prefetch(source + AHEAD * step + LINE)
+        prefetch(source + ahead)
+        prefetch(source + ahead + LINE)
         copy_pixel(packed + i * PIXEL, source, nbytes)
         source += step
 

@@ -39,7 +39,8 @@ cdef inline void put_largest(char* target, Image* y, vector a0, vector a1, vecto
 cdef void unpool(char* packed, Image* x, int64_t c, int64_t row, int64_t column, int64_t step, int64_t count,
                  int64_t first, int64_t nbytes) noexcept nogil:
     """Pixels of a row, `step` columns apart: that of the window where it was the winner, else zeros."""
-    cdef int64_t i, j, at, size = x.itemsize, by_pixel = x.by_pixel, end = x.width // 2 if row < x.height // 2 * 2 else 0
+    cdef int64_t i, j, at, size = x.itemsize, end = x.width // 2 if row < x.height // 2 * 2 else 0
+    cdef int64_t ahead = x.by_row // size
     cdef int place
     cdef const char* data = x.data + c * x.by_channel + row // 2 * x.by_row + first
     cdef const uint8_t* winner = x.winner + (data - x.data) // size
@@ -48,10 +49,10 @@ cdef void unpool(char* packed, Image* x, int64_t c, int64_t row, int64_t column,
         if j >= end:
             memset(packed, 0, (count - i) * PIXEL)
             return
-        at, place = j * by_pixel, <int>(2 * (row & 1) + ((column + i * step) & 1))
-        prefetch(data + at + AHEAD * by_pixel)
-        prefetch(data + at + AHEAD * by_pixel + LINE)
-        prefetch(winner + (at + AHEAD * by_pixel) // size)
+        at, place = j * x.by_pixel, <int>(2 * (row & 1) + ((column + i * step) & 1))
+        prefetch(data + at + x.by_row)
+        prefetch(data + at + x.by_row + LINE)
+        prefetch(winner + at // size + ahead)
         if nbytes < PIXEL:
             keep_part(packed, data + at, winner + at // size, place, nbytes, size)
         elif size == sizeof(float):

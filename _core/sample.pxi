@@ -182,10 +182,10 @@ cdef inline void ask_for(const char* pixel, Image* dy) noexcept nogil:
     """Two by four pixels."""
     cdef int64_t i
     for i in range(4):
-        prefetch_far(pixel + i * dy.by_pixel)
-        prefetch_far(pixel + i * dy.by_pixel + LINE)
-        prefetch_far(pixel + dy.by_row + i * dy.by_pixel)
-        prefetch_far(pixel + dy.by_row + i * dy.by_pixel + LINE)
+        prefetch(pixel + i * dy.by_pixel)
+        prefetch(pixel + i * dy.by_pixel + LINE)
+        prefetch(pixel + dy.by_row + i * dy.by_pixel)
+        prefetch(pixel + dy.by_row + i * dy.by_pixel + LINE)
 
 
 cdef inline void sample_pixels(const vector* x, int64_t down, const char* pixel, Image* dy, const int32_t* at,

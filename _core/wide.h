@@ -153,8 +153,7 @@ NORMALISE(normalise64, double)
 /* A function of its own, whose loops have all registers to themselves. */
 #define APART __attribute__((noinline)) void
 
-/* Asks for a cache line that is soon read. */
-static inline void prefetch(const void *p) { __builtin_prefetch(p); }
-static inline void prefetch_far(const void *p) { __builtin_prefetch(p, 0, 2); }
+/* Asks for a cache line that is read soon: into the second cache, since the first may be full until then. */
+static inline void prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 #endif
