@@ -104,7 +104,7 @@ def test_imports_run_one_way(path):
 
 def test_the_core_imports_numpy_and_itself_only():
     standard = {"collections", "contextlib", "ctypes", "dataclasses", "functools", "importlib", "math", "operator"}
-    standard |= {"os", "pkgutil", "warnings"}
+    standard |= {"os", "pkgutil", "time", "warnings"}
     for path in (ROOT / "_core").glob("*.py*"):
         text = path.read_text(encoding="utf-8")
         modules = {a or b for a, b in re.findall(r"^\s*(?:from (\S+) c?import|c?import (\S+))", text, re.MULTILINE)}
