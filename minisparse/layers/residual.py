@@ -48,13 +48,12 @@ class Residual(Layer):
         """Whether what leaves the body is normalised last, and can be added to there and then."""
         return type(self.body) is Sequential and type(self.body.last) is BatchNorm
 
-    def backward(self, dy, cache):
-        return relu.add(*self.backward_both(dy, cache), False)
-
-    def backward_both(self, dy, cache):
-        """The gradients that reach x on the two ways."""
+    def backward(self, dy, cache, x=None):
+        """With x, that came out of a ReLU, the gradient goes on through that, in the pass that adds both ways."""
         body, shortcut = cache
-        return self.body.backward(dy, body), dy if self.shortcut is None else self.shortcut.backward(dy, shortcut)
+        dx = self.body.backward(dy, body)
+        other = dy if self.shortcut is None else self.shortcut.backward(dy, shortcut)
+        return relu.add(dx, other, False) if x is None else relu.backward(dx, x, other)
 
     def fused(self, following):
         return ResidualStack([self], rectified=True) if type(following) is ReLU else None
@@ -92,10 +91,8 @@ class ResidualStack(Fused):
     def backward(self, dy, cache):
         caches, ys = cache
         dy = relu.backward(dy, ys[-1]) if self.rectified else dy
-        for residual, its_cache, y in reversed([*zip(self.residuals[1:], caches[1:], ys[:-1], strict=True)]):
-            # what comes to y on both ways is added and goes through its rectifier in one pass
-            one, other = residual.backward_both(dy, its_cache)
-            dy = relu.backward(one, y, other)
+        for residual, its_cache, x in reversed([*zip(self.residuals[1:], caches[1:], ys[:-1], strict=True)]):
+            dy = residual.backward(dy, its_cache, x)
         return self.residuals[0].backward(dy, caches[0])
 
     def fused(self, following):
