@@ -253,10 +253,15 @@ cdef inline void copy_pixels(char* packed, const char* source, int64_t step, int
     """Pixels `step` bytes apart; those `ahead` are asked for."""
     cdef int64_t i
     for i in range(count):
-        prefetch(source + ahead)
-        prefetch(source + ahead + LINE)
+        ask_for(source + ahead)
         copy_pixel(packed + i * PIXEL, source, nbytes)
         source += step
+
+
+cdef inline void ask_for(const char* pixel) noexcept nogil:
+    """Its part of a block, which is read soon."""
+    prefetch(pixel)
+    prefetch(pixel + LINE)
 
 
 cdef inline void copy_pixel(char* packed, const char* source, int64_t nbytes) noexcept nogil:

@@ -50,8 +50,7 @@ cdef void unpool(char* packed, Image* x, int64_t c, int64_t row, int64_t column,
             memset(packed, 0, (count - i) * PIXEL)
             return
         at, place = j * x.by_pixel, <int>(2 * (row & 1) + ((column + i * step) & 1))
-        prefetch(data + at + x.by_row)
-        prefetch(data + at + x.by_row + LINE)
+        ask_for(data + at + x.by_row)
         prefetch(winner + at // size + ahead)
         if nbytes < PIXEL:
             keep_part(packed, data + at, winner + at // size, place, nbytes, size)

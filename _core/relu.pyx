@@ -65,11 +65,11 @@ def backward(dy, y, added=None):
     twin.check_gradient(dy, y)
     if added is not None:
         twin.check_gradient(added, y)
-        added = np.ascontiguousarray(added).reshape(-1)
     if dy.dtype.kind == "c":
-        return twin.backward(dy, y, added if added is None else added.reshape(dy.shape))
+        return twin.backward(dy, y, added)
     dx = empty_like(dy)
     dy, y = (np.ascontiguousarray(array).reshape(-1) for array in (dy, y))
+    added = None if added is None else np.ascontiguousarray(added).reshape(-1)
     if dx.dtype == np.float32:
         pull_back[float](dy, y, added, dx.reshape(-1))
     else:

@@ -164,28 +164,19 @@ cdef apart sample_tile(const vector* x, int64_t down, const char* pixel, int64_t
     What the next tile reads, so many bytes ahead, is asked for where dy was not packed.
     """
     cdef const int32_t* starts = entries.starts
-    cdef int64_t o
+    cdef int64_t o, i
     for o in range(entries.rows):
         if starts[0] == starts[entries.span]:
             pass
         elif wide:
-            if dy.by_pixel > PIXEL:
-                ask_for(pixel + ahead, dy)
+            for i in range(4 if dy.by_pixel > PIXEL else 0):
+                ask_for(pixel + ahead + i * dy.by_pixel)
+                ask_for(pixel + ahead + dy.by_row + i * dy.by_pixel)
             sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, True)
         else:
             sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, False)
         pixel += dy.by_channel
         starts += entries.span
-
-
-cdef inline void ask_for(const char* pixel, Image* dy) noexcept nogil:
-    """Two by four pixels."""
-    cdef int64_t i
-    for i in range(4):
-        prefetch(pixel + i * dy.by_pixel)
-        prefetch(pixel + i * dy.by_pixel + LINE)
-        prefetch(pixel + dy.by_row + i * dy.by_pixel)
-        prefetch(pixel + dy.by_row + i * dy.by_pixel + LINE)
 
 
 cdef inline void sample_pixels(const vector* x, int64_t down, const char* pixel, Image* dy, const int32_t* at,

@@ -11,7 +11,8 @@
 * the gradient of x is the same loop over the transposed entries, all residues of a pixel modulo the stride from
   the same packed rows
 * the gradient of w goes over entries in the same order, dy of eight pixels in registers, and keeps a vector an
-  entry: lanes are summed once a band of rows and a chunk; dy is read where it lies, and asked for a tile ahead
+  entry: lanes are summed once a band of rows and a chunk; a dy that is read once is read where it lies, and asked
+  for a tile ahead
 * threads own blocks and bands of rows; the gradient of w is summed in parts that depend on shapes only
 """
 
