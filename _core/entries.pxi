@@ -18,6 +18,7 @@ cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + 
     const void* values
     const void* start     # of each row's sums
     const int32_t* used   # channels
+    int32_t* place        # of each row's dy, where that is read
     int64_t count, chunks, rows, span
 
 
@@ -59,7 +60,7 @@ cdef _narrow(index):
 cdef int64_t loaded_bytes(entries, int64_t rows, int64_t itemsize):
     """What `load` and `load_values` need, with room for cache lines."""
     starts, at, order, used, _ = entries
-    return (len(starts) + 2 * len(at) + len(used)) * sizeof(int32_t) + (len(at) + rows) * itemsize + 6 * LINE
+    return (len(starts) + 2 * len(at) + len(used) + rows) * sizeof(int32_t) + (len(at) + rows) * itemsize + 7 * LINE
 
 
 cdef char* load(Entries* e, entries, int64_t rows, int64_t span, char* memory) except NULL:
@@ -70,7 +71,23 @@ cdef char* load(Entries* e, entries, int64_t rows, int64_t span, char* memory) e
     e.at, memory = <int32_t*>memory, to_line(widened(at, PIXEL, memory))
     e.used, memory = <int32_t*>memory, to_line(widened(used, 1, memory))
     e.order, memory = <int32_t*>memory, to_line(widened(order, 1, memory))
+    e.place, memory = <int32_t*>memory, to_line(memory + rows * sizeof(int32_t))
     return memory
+
+
+cdef void place_all(Entries* e) noexcept:
+    """Each row's dy stands in its place."""
+    cdef int64_t o
+    for o in range(e.rows):
+        e.place[o] = <int32_t>o
+
+
+cdef void place_packed(Entries* e, Entries* turned, int64_t packed) noexcept:
+    """Each row's dy stands where the transposed entries have it packed."""
+    cdef int64_t i
+    memset(e.place, 0, e.rows * sizeof(int32_t))
+    for i in range(packed):
+        e.place[turned.used[i]] = <int32_t>i
 
 
 cdef char* load_values(Entries* e, values, bias, char* memory) except NULL:

@@ -45,26 +45,31 @@ cdef void gather_bands(Entries* e, Image* x, Image* y, Plan* plan, int64_t resid
 cdef void gather_band(vector* packed, int64_t size, Entries* entries, Image* x, Image* y, Plan* plan,
                       int64_t residues, int64_t group, int64_t first, int64_t begin, int64_t end) noexcept nogil:
     """Rows begin to end - 1 of each residue of the block that starts at byte `first` of each pixel."""
-    cdef int64_t r, q, last, nbytes = min(PIXEL, y.nbytes - first)
+    cdef int64_t last
     cdef bint more = False
-    cdef int64_t bins = entries.chunks * entries.rows * entries.span
-    cdef Entries own = entries[0]
-    cdef Image part = y[0]
-    cdef vector* sums = <vector*>(<char*>packed + size)
-    part.by_row, part.by_pixel = residues * y.by_row, residues * y.by_pixel
     while begin < end:
         last = min(begin + group, end)
-        pack_rows(<char*>packed, x, begin, last, more, group, plan, first, nbytes, own.used)
-        for r in range(min(residues, y.height)):
-            for q in range(min(residues, y.width)):
-                part.data = y.data + r * y.by_row + q * y.by_pixel + first
-                part.winner = y.winner + first // y.itemsize if y.winner != NULL else NULL
-                part.height = (y.height - r + residues - 1) // residues
-                part.width = (y.width - q + residues - 1) // residues
-                own.starts = entries.starts + (r * residues + q) * bins
-                gather_rows(packed, &own, x, &part, plan, begin, min(last, part.height), nbytes, sums)
+        pack_rows(<char*>packed, x, begin, last, more, group, plan, first, min(PIXEL, y.nbytes - first), entries.used)
+        gather_group(packed, entries, x, y, plan, residues, first, begin, last, <vector*>(<char*>packed + size))
         begin, more = last, True
     fence()
+
+
+cdef void gather_group(const vector* packed, Entries* entries, Image* x, Image* y, Plan* plan, int64_t residues,
+                       int64_t first, int64_t begin, int64_t end, vector* sums) noexcept nogil:
+    """Those whose input is packed."""
+    cdef int64_t r, q, bins = entries.chunks * entries.rows * entries.span
+    cdef Entries own = entries[0]
+    cdef Image part = y[0]
+    part.by_row, part.by_pixel = residues * y.by_row, residues * y.by_pixel
+    for r in range(min(residues, y.height)):
+        for q in range(min(residues, y.width)):
+            part.data = y.data + r * y.by_row + q * y.by_pixel + first
+            part.winner = y.winner + first // y.itemsize if y.winner != NULL else NULL
+            part.height = (y.height - r + residues - 1) // residues
+            part.width = (y.width - q + residues - 1) // residues
+            own.starts = entries.starts + (r * residues + q) * bins
+            gather_rows(packed, &own, x, &part, plan, begin, min(end, part.height), min(PIXEL, y.nbytes - first), sums)
 
 
 cdef struct Tile:  # two pixels of y, and the two below them or beside

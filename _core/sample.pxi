@@ -1,26 +1,37 @@
 # dw[k] = sum over (a, b, n) of dy[o, a, b] x[at[k] from (a, b)] for the entries k of row o: for spconv.pyx.
 
+cdef struct Shares:  # of the work: bands of rows are tasks, runs of tasks parts, of which each has its own sums
+    int64_t band, tasks, parts
+
+
 cdef sample(entries, dy, x, dw, Plan plan, winner, size, normal):
     """Tasks are the bands of rows of all blocks; each part of them sums to a row of partial sums of its own."""
-    *_, used, chunks = entries
     (dy, winner), x, normal = as_packed(dy, winner), with_contiguous_batch(x), as_rows(normal)
     cdef Image source = image_of(x), target = image_of(dy)
     pooled_by(&target, winner, size)
     normalised_by(&source, normal)
-    cdef int64_t count = len(dw), band = band_from_shapes(&source, &target, &plan, BAND if chunks > 1 else 4 * BAND)
-    cdef int64_t tasks = blocks_of(&target) * ((target.height + band - 1) // band)
-    cdef int64_t parts = max(1, min(tasks, PARTS, SUMMED // max(count, 1)))
-    source.channels = len(used)
-    # sums of one chunk stay from group to group of rows
-    cdef int64_t group = group_of(&source, &plan, band) if chunks == 1 else band
-    if winner is not None and chunks == 1:
-        group = near_rows(&target, group)
     cdef Entries e
-    memory = scratch(loaded_bytes(entries, 0, target.itemsize))
+    memory = scratch(loaded_bytes(entries, target.channels, target.itemsize))
     load(&e, entries, target.channels, plan.span, to_line(address(memory, PyBUF_WRITABLE)))
-    partial = empty_array((parts, count), dy.dtype)
-    sample_parts(&e, &target, &source, &plan, group, band, tasks, parts, address(partial, PyBUF_WRITABLE),
-                 address(dw, PyBUF_WRITABLE))
+    place_all(&e)
+    cdef Shares shares = shares_of(&e, &source, &target, &plan)
+    source.channels = len(entries[3])
+    # sums of one chunk stay from group to group of rows
+    cdef int64_t group = group_of(&source, &plan, shares.band) if e.chunks == 1 else shares.band
+    if winner is not None and e.chunks == 1:
+        group = near_rows(&target, group)
+    partial = empty_array((shares.parts, e.count), dy.dtype)
+    sample_parts(&e, &target, &source, &plan, group, shares, address(partial, PyBUF_WRITABLE))
+    add_up(&e, partial, shares.parts, dw)
+
+
+cdef Shares shares_of(Entries* e, Image* x, Image* dy, Plan* plan) noexcept:
+    """They depend on shapes only, as do the sums."""
+    cdef Shares shares
+    shares.band = band_from_shapes(x, dy, plan, BAND if e.chunks > 1 else 4 * BAND)
+    shares.tasks = blocks_of(dy) * ((dy.height + shares.band - 1) // shares.band)
+    shares.parts = max(1, min(shares.tasks, PARTS, SUMMED // max(e.count, 1)))
+    return shares
 
 
 cdef int64_t band_from_shapes(Image* x, Image* dy, Plan* plan, int64_t least) noexcept:
@@ -29,30 +40,40 @@ cdef int64_t band_from_shapes(Image* x, Image* dy, Plan* plan, int64_t least) no
     return min(dy.height, max(least, rows))
 
 
-cdef sample_parts(Entries* e, Image* dy, Image* x, Plan* plan, int64_t group, int64_t band, int64_t tasks,
-                  int64_t parts, char* partial, char* dw):
-    cdef int64_t i, part, longest = 0, bins = e.rows * e.span
+cdef int64_t longest_chunk(Entries* e) noexcept:
+    """Entries in it."""
+    cdef int64_t i, longest = 0, bins = e.rows * e.span
     for i in range(e.chunks):
         longest = max(longest, e.starts[(i + 1) * bins] - e.starts[i * bins])
-    cdef int64_t size = ((group - 1) * plan.stride + plan.span) * row_bytes(x, plan)
+    return longest
+
+
+cdef sample_parts(Entries* e, Image* dy, Image* x, Plan* plan, int64_t group, Shares shares, char* partial):
+    cdef int64_t part, size = ((group - 1) * plan.stride + plan.span) * row_bytes(x, plan)
     cdef int64_t grads = size + group * dy.channels * dy.width * PIXEL
-    cdef int64_t each = (grads + longest * LINE + LINE - 1) // LINE * LINE
+    cdef int64_t each = grads + longest_chunk(e) * LINE
     memory = scratch(omp_get_max_threads() * each)
     cdef char* room = to_line(address(memory, PyBUF_WRITABLE))
     # Pattern and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
-    for part in prange(parts, nogil=True, schedule="dynamic", num_threads=team(True)):
+    for part in prange(shares.parts, nogil=True, schedule="dynamic", num_threads=team(True)):
         if dy.itemsize == sizeof(float):
             sample_part(<vf32*>(room + threadid() * each), size, grads, e, dy, x,
-                        partial + part * e.count * dy.itemsize, plan, group, band, part * tasks // parts,
-                        (part + 1) * tasks // parts)
+                        partial + part * e.count * dy.itemsize, plan, group, shares.band,
+                        part * shares.tasks // shares.parts, (part + 1) * shares.tasks // shares.parts)
         else:
             sample_part(<vf64*>(room + threadid() * each), size, grads, e, dy, x,
-                        partial + part * e.count * dy.itemsize, plan, group, band, part * tasks // parts,
-                        (part + 1) * tasks // parts)
-    if dy.itemsize == sizeof(float):
-        add_parts[float](<const float*>partial, parts, e.order, e.count, <float*>dw)
+                        partial + part * e.count * dy.itemsize, plan, group, shares.band,
+                        part * shares.tasks // shares.parts, (part + 1) * shares.tasks // shares.parts)
+
+
+cdef add_up(Entries* e, partial, int64_t parts, dw):
+    """The partial sums (parts, K) to those of all entries."""
+    if dw.itemsize == sizeof(float):
+        add_parts[float](<const float*>address(partial), parts, e.order, e.count,
+                         <float*>address(dw, PyBUF_WRITABLE))
     else:
-        add_parts[double](<const double*>partial, parts, e.order, e.count, <double*>dw)
+        add_parts[double](<const double*>address(partial), parts, e.order, e.count,
+                          <double*>address(dw, PyBUF_WRITABLE))
 
 
 cdef void add_parts(const floating* partial, int64_t parts, const int32_t* order, int64_t count,
@@ -91,9 +112,8 @@ cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* ent
                        Plan* plan, int64_t group, int64_t first, int64_t begin, int64_t end, bint more,
                        bint last) noexcept nogil:
     """Adds rows begin to end - 1 to the sums of all entries; lanes are summed with the last group of a band."""
-    cdef int64_t i, c, k, count, nbytes = min(PIXEL, x.nbytes - first), bins = entries.rows * entries.span
+    cdef int64_t i, nbytes = min(PIXEL, x.nbytes - first)
     cdef char* images = <char*>packed
-    cdef Entries chunk = entries[0]
     cdef Image seen = dy[0]
     cdef Plan own
     own.stride, own.top, own.left, own.span, own.width = 1, 0, 0, 1, dy.width
@@ -108,15 +128,23 @@ cdef void sample_group(vector* packed, int64_t grads, int64_t sums, Entries* ent
                              first, nbytes)
         seen.data, seen.by_pixel, seen.by_channel = images + grads, PIXEL, dy.width * PIXEL
         seen.by_row = dy.channels * seen.by_channel
+    sample_chunks(packed, entries, &seen, x, dw, plan, begin, end, <vector*>(images + sums), more, last)
+
+
+cdef void sample_chunks(const vector* packed, Entries* entries, Image* dy, Image* x, void* dw, Plan* plan,
+                        int64_t begin, int64_t end, vector* sums, bint more, bint last) noexcept nogil:
+    """Those of a packed x and of a dy that begins with row `begin`."""
+    cdef int64_t c, i, k, count, bins = entries.rows * entries.span
+    cdef Entries chunk = entries[0]
     for c in range(entries.chunks):
         chunk.starts = entries.starts + c * bins
         k, count = chunk.starts[0], chunk.starts[bins] - chunk.starts[0]
         if not more:
-            memset(images + sums, 0, count * LINE)
-        sample_rows(packed, &chunk, &seen, x, plan, begin, end, <vector*>(images + sums) - k)
+            memset(sums, 0, count * LINE)
+        sample_rows(packed, &chunk, dy, x, plan, begin, end, sums - k)
         if last:
             for i in range(count):
-                add_sum(dw, k + i, (<vector*>(images + sums))[i])
+                add_sum(dw, k + i, sums[i])
 
 
 cdef bint meets(Entries* entries, int64_t o) noexcept nogil:
@@ -132,40 +160,52 @@ cdef bint meets(Entries* entries, int64_t o) noexcept nogil:
 
 cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image, Plan* plan, int64_t begin,
                       int64_t end, vector* sums) noexcept nogil:
-    """Rows two by two and columns four by four, or two; where the number is odd, the last ones pixel by pixel."""
-    cdef int64_t a, b, o, tall = (end - begin) // 2 * 2, even = dy.width // 2 * 2
+    """Rows two by two and columns four by four, or two; where the number is odd, the last ones pixel by pixel.
+
+    In an order that does not depend on which even number of rows are a group.
+    """
+    cdef int64_t a, b, even
     cdef int64_t down = plan.stride * row_bytes(image, plan)
-    cdef const char* d
-    cdef const vector* p
-    cdef const int32_t* starts
+    cdef const char* d = dy.data
     cdef Meet upper, lower
-    for a in range(0, tall, 2):
+    for a in range(0, end - begin, 2):
         upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
+        even = dy.width // 2 * 2 if a + 1 < end - begin else 0
         for b in range(0, even, 4):
-            p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
             # the next tile is beside this one, or at the beginning of the next two rows
-            sample_tile(p, down, d, 4 * dy.by_pixel if b + 4 < even else 2 * dy.by_row - b * dy.by_pixel, dy, entries,
-                        upper, lower, sums, b + 4 <= even)
-    for a in range(end - begin):
-        upper = meeting(image, plan, begin + a)
-        for b in range(even if a < tall else 0, dy.width):
-            p, d = <const vector*>(<const char*>x + a * down) + 2 * b, dy.data + a * dy.by_row + b * dy.by_pixel
-            starts = entries.starts
-            for o in range(entries.rows):
-                sample_one(p, <const vector*>d, entries.at, starts[upper.begin], starts[upper.end], sums)
-                d += dy.by_channel
-                starts += entries.span
+            sample_tile(x + 2 * b, down, d + b * dy.by_pixel,
+                        4 * dy.by_pixel if b + 4 < even else 2 * dy.by_row - b * dy.by_pixel, dy, entries, upper, lower,
+                        sums, b + 4 <= even)
+        for b in range(even, dy.width):
+            sample_pixel(x + 2 * b, d + b * dy.by_pixel, dy, entries, upper, sums)
+            if a + 1 < end - begin:
+                sample_pixel(<const vector*>(<const char*>x + down) + 2 * b, d + dy.by_row + b * dy.by_pixel, dy, entries,
+                             lower, sums)
+        x, d = <const vector*>(<const char*>x + 2 * down), d + 2 * dy.by_row
 
 
-cdef apart sample_tile(const vector* x, int64_t down, const char* pixel, int64_t ahead, Image* dy, Entries* entries,
+cdef void sample_pixel(const vector* x, const char* first, Image* dy, Entries* entries, Meet meet,
+                       vector* sums) noexcept nogil:
+    """Adds this pixel of dy to the sums of all entries."""
+    cdef const int32_t* starts = entries.starts
+    cdef int64_t o
+    for o in range(entries.rows):
+        sample_one(x, <const vector*>(first + entries.place[o] * dy.by_channel), entries.at, starts[meet.begin],
+                   starts[meet.end], sums)
+        starts += entries.span
+
+
+cdef apart sample_tile(const vector* x, int64_t down, const char* first, int64_t ahead, Image* dy, Entries* entries,
                        Meet upper, Meet lower, vector* sums, bint wide) noexcept nogil:
     """Adds two by two or, `wide`, by four pixels, from these of dy on, to the sums of all entries.
 
     What the next tile reads, so many bytes ahead, is asked for where dy was not packed.
     """
     cdef const int32_t* starts = entries.starts
+    cdef const char* pixel
     cdef int64_t o, i
     for o in range(entries.rows):
+        pixel = first + entries.place[o] * dy.by_channel
         if starts[0] == starts[entries.span]:
             pass
         elif wide:
@@ -175,7 +215,6 @@ cdef apart sample_tile(const vector* x, int64_t down, const char* pixel, int64_t
             sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, True)
         else:
             sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, False)
-        pixel += dy.by_channel
         starts += entries.span
 
 

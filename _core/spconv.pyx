@@ -26,6 +26,7 @@ include "blocks.pxi"
 include "entries.pxi"
 include "gather.pxi"
 include "sample.pxi"
+include "gradients.pxi"
 
 
 def convolve(pattern, values, x, kernel_height, kernel_width, stride, padding, groups, bias=None, normal=None):
@@ -101,3 +102,21 @@ def weight_gradient(pattern, dy, x, kernel_height, kernel_width, stride, padding
         entries = pattern.held(_forward, x.shape[:3], kernel, stride, padding, groups)
         sample(entries, dy, x, dw, plan, winner, size, normal)
     return dw
+
+
+def gradients(
+    pattern, values, dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None
+):
+    kernel = kernel_height, kernel_width
+    shape = x.shape[:3]
+    check_input_gradient(pattern, values, dy, *shape, kernel, stride, padding, groups, winner)
+    size = check_weight_gradient(pattern, dy, x, kernel, stride, padding, groups, winner, normal)
+    if padding >= min(kernel) or not values.size or not dy.size:
+        setting = *kernel, stride, padding, groups, winner
+        return weight_gradient(pattern, dy, x, *setting, normal), input_gradient(pattern, values, dy, *shape, *setting)
+    dw, dx = np.empty(values.size, dy.dtype), empty_array(x.shape, dy.dtype)
+    entries = pattern.held(_forward, shape, kernel, stride, padding, groups)
+    turned = pattern.held(_transposed, shape, kernel, stride, padding, groups)
+    gradients_of(entries, turned, values, dy, x, dw, dx, forward_plan(kernel, stride, padding, size),
+                 transposed_plan(kernel, stride, padding, shape[2]), stride, winner, size, normal)
+    return dw, dx

@@ -7,6 +7,7 @@ columns (C kh kw, Ho Wo N) the inputs under the kernel at each output pixel,
     input_gradient   dx = columns' places of W^T dy, summed  (O, Ho, Wo, N) -> (C, H, W, N)
     weight_gradient  dw = dy columns^T, at the entries of W only
     convolve_pooled  the largest y of each window of 2 x 2 pixels, and its place
+    gradients        both gradients, dw and dx
 
 in which columns are the specification; the compiled twin forms none. Geometry as in conv_ref.py. Every result
 is the same whatever the number of threads.
@@ -143,6 +144,30 @@ def weight_gradient(
     return spmm_ref.sampled(_grouped(pattern, len(columns), groups), flat, columns)
 
 
+def gradients(
+    pattern: Pattern,
+    values: np.ndarray,
+    dy: np.ndarray,
+    x: np.ndarray,
+    kernel_height: int,
+    kernel_width: int,
+    stride: int,
+    padding: int,
+    groups: int,
+    winner: np.ndarray | None = None,
+    normal: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """dw (K,) and dx (C, H, W, N): what weight_gradient and input_gradient give, to the bit.
+
+    Raises
+    ------
+    ValueError : as there.
+    """
+    setting = kernel_height, kernel_width, stride, padding, groups, winner
+    dx = input_gradient(pattern, values, dy, *x.shape[:3], *setting)
+    return weight_gradient(pattern, dy, x, *setting, normal), dx
+
+
 def _grouped(pattern: Pattern, rows: int, groups: int) -> Pattern:
     """The pattern with each group's columns moved to where its rows of all columns stand."""
     group = pattern.row_of // max(pattern.shape[0] // groups, 1)
@@ -222,6 +247,9 @@ def cases(generator: np.random.Generator):
             normal = (generator.normal(size=(c, 4)) * [0, 1, 1, 1]).astype(dtype)
             yield "convolve", (pattern, values, x, *kernel, *geometry, b, normal), mask.shape[1] + 4
             yield "weight_gradient", (pattern, dy, x, *kernel, *geometry, None, normal), max(ho * wo * n, 1) + 4
+            terms = max(ho * wo * n, mask.size, 1) + 4
+            yield "gradients", (pattern, values, dy, x, *kernel, *geometry), terms
+            yield "gradients", (pattern, values, dy, x, *kernel, *geometry, None, normal), terms
             # whole numbers, whose sums have ties and no rounding
             values, x, b = (np.rint(array) for array in (values, x, b))
             yield "convolve_pooled", (pattern, values, x, *kernel, *geometry, b), 1
@@ -229,3 +257,4 @@ def cases(generator: np.random.Generator):
             winner = generator.integers(5, size=part.shape).astype(np.uint8)
             yield "input_gradient", (pattern, values, part, c, h, w, *kernel, *geometry, winner), mask.size
             yield "weight_gradient", (pattern, part, x, *kernel, *geometry, winner), max(ho * wo * n, 1)
+            yield "gradients", (pattern, values, part, x, *kernel, *geometry, winner), terms

@@ -240,6 +240,28 @@ def test_kernels_that_normalise_are_the_others_on_what_was_normalised_to_the_bit
         np.testing.assert_array_equal(result, expected)
 
 
+GROUPS_OF_ROWS = [  # several a band, with chunks of channels, columns left over, rows of dx below those of dy
+    make(12, 3, (140, 130), (3, 3), stride=2, padding=1, n=2, density=0.3),
+    make(30, 20, (64, 63), (3, 3), padding=1, n=40, density=0.02),
+    make(9, 40, (50, 31), (5, 5), n=33, density=0.1),
+]
+
+
+@given(convolutions() | st.sampled_from(GROUPS_OF_ROWS), st.booleans(), st.booleans())
+def test_both_gradients_at_once_are_one_after_the_other_to_the_bit(case, pooled, normalised):
+    (pattern, values), kernel, x, dy, winner = case.sparse, case.w.shape[2:], case.x, case.dy, None
+    generator = np.random.default_rng(1)
+    if pooled and min(dy.shape[1:3]) > 1:
+        dy = np.ascontiguousarray(dy[:, : dy.shape[1] // 2, : dy.shape[2] // 2])
+        winner = generator.integers(5, size=dy.shape).astype(np.uint8)
+    normal = generator.normal(size=(len(x), 4)).astype(x.dtype) if normalised else None
+    dw, dx = spconv.gradients(pattern, values, dy, x, *kernel, *case.settings, winner, normal)
+    expected = spconv.input_gradient(pattern, values, dy, *x.shape[:3], *kernel, *case.settings, winner)
+    np.testing.assert_array_equal(dx, expected)
+    expected = spconv.weight_gradient(pattern, dy, x, *kernel, *case.settings, winner, normal)
+    np.testing.assert_array_equal(dw, expected)
+
+
 @pytest.mark.parametrize("n", [3, 33])
 def test_what_lies_beyond_the_batch_is_not_normalised(n):
     case = make(2, 5, (3, 3), (3, 3), padding=1, n=n, density=1)
@@ -412,6 +434,7 @@ SIGNATURES = {
     spconv.input_gradient: "pattern values dy channels height width "
     "kernel_height kernel_width stride padding groups",
     spconv.weight_gradient: "pattern dy x kernel_height kernel_width stride padding groups",
+    spconv.gradients: "pattern values dy x kernel_height kernel_width stride padding groups",
 }
 
 
@@ -440,6 +463,7 @@ for n in (32, 70):
     results = [conv.convolve(w, x, 1, 1, 1), conv.input_gradient(w, dy, 21, 19, 1, 1, 1)]
     results += [conv.weight_gradient(dy, x, 3, 3, 1, 1, 1)]
     results += [spconv.weight_gradient(pattern, dy, x, 3, 3, 1, 1, 1)]
+    results += [*spconv.gradients(pattern, values, dy, x, 3, 3, 1, 1, 1)]
     results += [spconv.convolve(pattern, values, x, 3, 3, 1, 1, 1)]
     results += [spconv.input_gradient(pattern, values, dy, 12, 21, 19, 3, 3, 1, 1, 1)]
     w, dy = (generator.normal(size=s).astype(np.float32) for s in ((50, 20, 5, 5), (50, 8, 8, n)))

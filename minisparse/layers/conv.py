@@ -56,16 +56,19 @@ class Conv2d(Layer):
         b = self.params["bias"].value() if self.bias else None
         return self.params["weight"].store.convolve(x, self.geometry, b, normal), x
 
-    def backward(self, dy, cache, normal=None):
-        self.accumulate(dy, cache, normal)
+    def backward(self, dy, cache, normal=None, pooling=None):
         x = cache
-        # dx = the transposed convolution of dy
-        return self.params["weight"].store.rconvolve(dy, self.geometry, x.shape)
+        self._accumulate_bias(dy)
+        # dW = dy * x,  dx = the transposed convolution of dy
+        return self.params["weight"].store.backpropagate_convolution(dy, x, self.geometry, pooling, normal)
 
-    def accumulate(self, dy, cache, normal=None):
+    def accumulate(self, dy, cache, normal=None, pooling=None):
         x = cache
-        # dW = dy * x,  db = sum over pixels and batch
-        self.params["weight"].store.accumulate_convolution(dy, x, self.geometry, normal=normal)
+        self._accumulate_bias(dy)
+        self.params["weight"].store.accumulate_convolution(dy, x, self.geometry, pooling, normal)
+
+    def _accumulate_bias(self, dy):
+        # db = sum over pixels and batch
         if self.bias:
             self.params["bias"].store.add_gradient(bias.sums(dy.reshape(len(dy), -1)))
 
@@ -108,12 +111,9 @@ class PooledConv(Fused):
         return y, (x, pooling)
 
     def backward(self, dy, cache):
-        self.accumulate(dy, cache)
         x, pooling = cache
-        return self.conv.params["weight"].store.rconvolve(dy, self.conv.geometry, x.shape, pooling)
+        return self.conv.backward(dy, x, pooling=pooling)
 
     def accumulate(self, dy, cache):
         x, pooling = cache
-        self.conv.params["weight"].store.accumulate_convolution(dy, x, self.conv.geometry, pooling)
-        if self.conv.bias:
-            self.conv.params["bias"].store.add_gradient(bias.sums(dy.reshape(len(dy), -1)))
+        self.conv.accumulate(dy, x, pooling=pooling)

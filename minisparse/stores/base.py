@@ -122,3 +122,15 @@ class Store(ABC):
         if pooling is not None:
             return self.accumulate_convolution(pooling.spread(dy, geometry.output_size(*x.shape[1:3])), x, geometry)
         self.accumulate(dy.reshape(len(dy), -1), geometry.unfold(x), geometry.groups)
+
+    def backpropagate_convolution(
+        self,
+        dy: np.ndarray,
+        x: np.ndarray,
+        geometry: Geometry,
+        pooling: Pooling | None = None,
+        normal: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """accumulate_convolution, and what rconvolve gives."""
+        self.accumulate_convolution(dy, x, geometry, pooling, normal)
+        return self.rconvolve(dy, geometry, x.shape, pooling)

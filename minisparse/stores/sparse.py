@@ -149,6 +149,15 @@ class SparseStore(Store):
         winner = pooling and pooling.winner
         self._add_own(spconv.weight_gradient(self.pattern, dy, x, *geometry.settings, winner, normal))
 
+    def backpropagate_convolution(self, dy, x, geometry, pooling=None, normal=None):
+        # entries that compete for a place have more to do with dy
+        if not geometry.fits_kernels(self.values, dy, x) or not self._rest_is_nothing or not self.frozen:
+            return super().backpropagate_convolution(dy, x, geometry, pooling, normal)
+        winner = pooling and pooling.winner
+        dw, dx = spconv.gradients(self.pattern, self.values, dy, x, *geometry.settings, winner, normal)
+        self._add_own(dw)
+        return dx
+
     def add_gradient(self, gradient: np.ndarray) -> None:
         self._add_own(gradient.reshape(-1)[self.index])
 
