@@ -125,7 +125,7 @@ def _normalised(x: np.ndarray, normal: np.ndarray | None) -> np.ndarray:
     """What `normal` makes of x; x itself without one."""
     if normal is None or not x.size:
         return x
-    return norm_ref.normalise(x.reshape(len(x), -1), *normal.T, rectified=True).reshape(x.shape)
+    return norm_ref.normalise(x.reshape(len(x), -1), normal, rectified=True).reshape(x.shape)
 
 
 def _by_group(array: np.ndarray, groups: int) -> np.ndarray:
@@ -233,8 +233,8 @@ def check_bias(bias: np.ndarray | None, outputs: int, dtype: np.dtype) -> None:
 
 def check_normal(normal: np.ndarray | None, x: np.ndarray) -> None:
     """ValueError unless there is none, or four numbers of x's dtype for each channel."""
-    if normal is not None and (normal.shape != (len(x), 4) or normal.dtype != x.dtype):
-        raise ValueError(f"normal is {normal.dtype} {normal.shape}: it must be {x.dtype}, ({len(x)}, 4)")
+    if normal is not None:
+        norm_ref.check_normal(normal, x)
 
 
 def check_image(name: str, image: np.ndarray, dtype: np.dtype, batch: int | None = None) -> None:

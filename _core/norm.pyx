@@ -21,6 +21,7 @@ from minisparse._core import norm_ref as twin
 from minisparse._core.allocator import empty_array, empty_like
 from minisparse._core.relu_ref import check_gradient
 
+include "address.pxi"
 include "team.pxi"
 
 cdef extern from "sums.h" nogil:
@@ -56,30 +57,36 @@ def forward(x, gain, bias, eps, rectified, added=None):
     twin.check_added(added, x)
     if x.dtype.kind == "c":
         return twin.forward(x, gain, bias, eps, rectified, added)
-    added = None if added is None else np.ascontiguousarray(added)
-    vectors, y = _vectors(x, gain, bias), empty_like(x)
-    mean, var = np.empty(len(x)), np.empty(len(x))
-    if x.dtype == np.float32:
-        forward_rows[float](np.ascontiguousarray(x), vectors, eps, rectified, added, y, mean, var)
+    twin.check_vectors(x, gain, bias)
+    cdef int64_t channels = len(x), n = x.shape[1]
+    cdef bint sums = added is not None
+    x, y, mean, var = np.ascontiguousarray(x), empty_like(x), np.empty(channels), np.empty(channels)
+    gain, bias = np.ascontiguousarray(gain, x.dtype), np.ascontiguousarray(bias, x.dtype)
+    added = np.ascontiguousarray(added) if sums else None
+    cdef char* others = address(added) if sums else NULL
+    if x.itemsize == sizeof(float):
+        forward_rows[float](<float*>address(x), channels, n, <float*>address(gain), <float*>address(bias), eps, rectified,
+                            <float*>others, <float*>address(y), <double*>address(mean), <double*>address(var))
     else:
-        forward_rows[double](np.ascontiguousarray(x), vectors, eps, rectified, added, y, mean, var)
+        forward_rows[double](<double*>address(x), channels, n, <double*>address(gain), <double*>address(bias), eps,
+                             rectified, <double*>others, <double*>address(y), <double*>address(mean),
+                             <double*>address(var))
     return y, mean, var
 
 
-cdef void forward_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, double eps, bint rectified,
-                       const floating[:, ::1] added, floating[:, ::1] y, double[::1] mean, double[::1] var):
-    cdef int64_t c, n = x.shape[1]
-    cdef bint sums = added is not None, streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
-    cdef const floating* others = &added[0, 0] if sums and added.shape[0] else NULL
-    # n >= 1, and every vector has one entry a row of x: check_rows and check_vectors; so in all that follows
-    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        look_at(&x[c, 0], n, &mean[c], &var[c])
+cdef void forward_rows(const floating* x, int64_t channels, int64_t n, const floating* gain, const floating* bias,
+                       double eps, bint rectified, const floating* added, floating* y, double* mean, double* var):
+    cdef int64_t c
+    cdef bint sums = added != NULL, streamed = channels * n * sizeof(floating) >= STREAMED
+    # n >= 1, and every vector has one entry a row of x: the twin's checks; so in all that follows
+    for c in prange(channels, nogil=True, schedule="static", num_threads=team(channels * n > SMALL)):
+        look_at(x + c * n, n, mean + c, var + c)
         if sums:
-            add_row(&x[c, 0], others + c * n, n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
-                    vectors[1, c], rectified, streamed, &y[c, 0])
+            add_row(x + c * n, added + c * n, n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), gain[c], bias[c],
+                    rectified, streamed, y + c * n)
         else:
-            normalise_row(&x[c, 0], n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), vectors[0, c],
-                          vectors[1, c], rectified, &y[c, 0])
+            normalise_row(x + c * n, n, <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), gain[c], bias[c],
+                          rectified, y + c * n)
 
 
 cdef void add_row(const floating* x, const floating* added, int64_t n, floating mean, floating inverse, floating gain,
@@ -114,69 +121,84 @@ def statistics(x):
     twin.check_rows(x)
     if x.dtype.kind == "c":
         return twin.statistics(x)
-    mean, var = np.empty(len(x)), np.empty(len(x))
-    if x.dtype == np.float32:
-        look_at_rows[float](np.ascontiguousarray(x), mean, var)
+    cdef int64_t channels = len(x), n = x.shape[1]
+    x, mean, var = np.ascontiguousarray(x), np.empty(channels), np.empty(channels)
+    if x.itemsize == sizeof(float):
+        look_at_rows[float](<float*>address(x), channels, n, <double*>address(mean), <double*>address(var))
     else:
-        look_at_rows[double](np.ascontiguousarray(x), mean, var)
+        look_at_rows[double](<double*>address(x), channels, n, <double*>address(mean), <double*>address(var))
     return mean, var
 
 
-cdef void look_at_rows(const floating[:, ::1] x, double[::1] mean, double[::1] var):
-    cdef int64_t c, n = x.shape[1]
-    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        look_at(&x[c, 0], n, &mean[c], &var[c])
+cdef void look_at_rows(const floating* x, int64_t channels, int64_t n, double* mean, double* var):
+    cdef int64_t c
+    for c in prange(channels, nogil=True, schedule="static", num_threads=team(channels * n > SMALL)):
+        look_at(x + c * n, n, mean + c, var + c)
 
 
-def follow(mean, var, eps, n, momentum, running_mean, running_var):
-    twin.check_moments(mean, var, n, running_mean, running_var)
-    if mean.dtype.kind == "c":
-        return twin.follow(mean, var, eps, n, momentum, running_mean, running_var)
-    inverse = np.empty(len(mean))
-    if running_mean.dtype == np.float32:
-        follow_batch[float](mean, var, eps, n, momentum, running_mean, running_var, inverse)
+def follow(mean, var, gain, bias, eps, n, momentum, running_mean, running_var):
+    twin.check_moments(mean, var, gain, bias, n, running_mean, running_var)
+    if mean.dtype.kind == "c" or gain.dtype.kind == "c":
+        return twin.follow(mean, var, gain, bias, eps, n, momentum, running_mean, running_var)
+    mean, var = np.ascontiguousarray(mean), np.ascontiguousarray(var)
+    gain, bias = np.ascontiguousarray(gain), np.ascontiguousarray(bias)
+    normal = np.empty((len(mean), 4), gain.dtype)
+    cdef const double* m = <double*>address(mean)
+    cdef const double* v = <double*>address(var)
+    if running_mean.itemsize == sizeof(float):
+        follow_batch[float](m, v, n, momentum, running_mean, running_var)
     else:
-        follow_batch[double](mean, var, eps, n, momentum, running_mean, running_var, inverse)
-    return inverse
+        follow_batch[double](m, v, n, momentum, running_mean, running_var)
+    if gain.itemsize == sizeof(float):
+        gather_normal[float](m, v, <float*>address(gain), <float*>address(bias), eps, len(mean), <float*>address(normal))
+    else:
+        gather_normal[double](m, v, <double*>address(gain), <double*>address(bias), eps, len(mean),
+                              <double*>address(normal))
+    return normal
 
 
-cdef void follow_batch(const double[:] mean, const double[:] var, double eps, double n, double momentum,
-                       floating[:] running_mean, floating[:] running_var, double[::1] inverse):
-    """Eqs. 2 and 6."""
+cdef void follow_batch(const double* mean, const double* var, double n, double momentum, floating[:] running_mean,
+                       floating[:] running_var):
+    """Eq. 6."""
     cdef double unbiased = n / (n - 1)
     cdef int64_t c
-    for c in range(mean.shape[0]):
+    for c in range(running_mean.shape[0]):
         running_mean[c] = <floating>(running_mean[c] + momentum * (mean[c] - running_mean[c]))
         running_var[c] = <floating>(running_var[c] + momentum * (var[c] * unbiased - running_var[c]))
-        inverse[c] = 1 / sqrt(var[c] + eps)
 
 
-def normalise(x, mean, inverse, gain, bias, rectified):
+cdef void gather_normal(const double* mean, const double* var, const floating* gain, const floating* bias, double eps,
+                        int64_t channels, floating* normal):
+    """Eq. 2."""
+    cdef int64_t c
+    for c in range(channels):
+        normal[0], normal[1], normal[2], normal[3] = (
+            <floating>mean[c], <floating>(1 / sqrt(var[c] + eps)), gain[c], bias[c]
+        )
+        normal += 4
+
+
+def normalise(x, normal, rectified):
     twin.check_rows(x)
+    twin.check_normal(normal, x)
     if x.dtype.kind == "c":
-        return twin.normalise(x, mean, inverse, gain, bias, rectified)
-    vectors, y = _vectors(x, mean, inverse, gain, bias), empty_like(x)
-    if x.dtype == np.float32:
-        normalise_rows[float](np.ascontiguousarray(x), vectors, rectified, y)
+        return twin.normalise(x, normal, rectified)
+    cdef int64_t channels = len(x), n = x.shape[1]
+    x, normal, y = np.ascontiguousarray(x), np.ascontiguousarray(normal), empty_like(x)
+    if x.itemsize == sizeof(float):
+        normalise_rows[float](<float*>address(x), channels, n, <float*>address(normal), rectified, <float*>address(y))
     else:
-        normalise_rows[double](np.ascontiguousarray(x), vectors, rectified, y)
+        normalise_rows[double](<double*>address(x), channels, n, <double*>address(normal), rectified,
+                               <double*>address(y))
     return y
 
 
-def _vectors(x, *vectors):
-    """Vectors one a row, of the dtype of x."""
-    twin.check_vectors(x, *vectors)
-    rows = np.empty((len(vectors), len(x)), x.dtype)
-    for row, vector in zip(rows, vectors):
-        row[:] = vector
-    return rows
-
-
-cdef void normalise_rows(const floating[:, ::1] x, const floating[:, ::1] vectors, bint rectified,
-                         floating[:, ::1] y):
-    cdef int64_t c, n = x.shape[1]
-    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        normalise_row(&x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], rectified, &y[c, 0])
+cdef void normalise_rows(const floating* x, int64_t channels, int64_t n, const floating* normal, bint rectified,
+                         floating* y):
+    cdef int64_t c
+    for c in prange(channels, nogil=True, schedule="static", num_threads=team(channels * n > SMALL)):
+        normalise_row(x + c * n, n, normal[4 * c], normal[4 * c + 1], normal[4 * c + 2], normal[4 * c + 3], rectified,
+                      y + c * n)
 
 
 cdef void normalise_row(const floating* x, int64_t n, floating mean, floating inverse, floating gain, floating bias,
@@ -194,35 +216,37 @@ cdef void normalise_row(const floating* x, int64_t n, floating mean, floating in
             y[i] = gain * ((x[i] - mean) * inverse) + bias
 
 
-def backward(dy, x, mean, inverse, gain, bias, batch, rectified):
+def backward(dy, x, normal, batch, rectified):
     twin.check_rows(x)
     check_gradient(dy, x)
+    twin.check_normal(normal, x)
     if x.dtype.kind == "c":
-        return twin.backward(dy, x, mean, inverse, gain, bias, batch, rectified)
-    vectors, dx = _vectors(x, mean, inverse, gain, bias), empty_like(x)
-    dgain, dbias = np.empty(len(x)), np.empty(len(x))
-    dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
-    if x.dtype == np.float32:
-        backward_rows[float](dy, x, vectors, batch, rectified, dx, dgain, dbias)
+        return twin.backward(dy, x, normal, batch, rectified)
+    cdef int64_t channels = len(x), n = x.shape[1]
+    dy, x, normal = np.ascontiguousarray(dy), np.ascontiguousarray(x), np.ascontiguousarray(normal)
+    dx, dgain, dbias = empty_like(x), np.empty(channels), np.empty(channels)
+    if x.itemsize == sizeof(float):
+        backward_rows[float](<float*>address(dy), <float*>address(x), channels, n, <float*>address(normal), batch,
+                             rectified, <float*>address(dx), <double*>address(dgain), <double*>address(dbias))
     else:
-        backward_rows[double](dy, x, vectors, batch, rectified, dx, dgain, dbias)
+        backward_rows[double](<double*>address(dy), <double*>address(x), channels, n, <double*>address(normal), batch,
+                              rectified, <double*>address(dx), <double*>address(dgain), <double*>address(dbias))
     return dx, dgain, dbias
 
 
-cdef void backward_rows(const floating[:, ::1] dy, const floating[:, ::1] x, const floating[:, ::1] vectors,
-                        bint batch, bint rectified, floating[:, ::1] dx, double[::1] dgain, double[::1] dbias):
-    cdef int64_t c, n = x.shape[1]
-    cdef bint streamed = x.shape[0] * n * sizeof(floating) >= STREAMED
-    for c in prange(x.shape[0], nogil=True, schedule="static", num_threads=team(x.shape[0] * n > SMALL)):
-        backward_row(&dy[c, 0], &x[c, 0], n, vectors[0, c], vectors[1, c], vectors[2, c], vectors[3, c], batch,
-                     rectified, streamed, &dx[c, 0], &dgain[c], &dbias[c])
+cdef void backward_rows(const floating* dy, const floating* x, int64_t channels, int64_t n, const floating* normal,
+                        bint batch, bint rectified, floating* dx, double* dgain, double* dbias):
+    cdef int64_t c
+    cdef bint streamed = channels * n * sizeof(floating) >= STREAMED
+    for c in prange(channels, nogil=True, schedule="static", num_threads=team(channels * n > SMALL)):
+        backward_row(dy + c * n, x + c * n, n, normal + 4 * c, batch, rectified, streamed, dx + c * n, dgain + c,
+                     dbias + c)
 
 
-cdef void backward_row(const floating* dy, const floating* x, int64_t n, floating mean, floating inverse,
-                       floating gain, floating bias, bint batch, bint rectified, bint streamed, floating* dx,
-                       double* dgain, double* dbias) noexcept nogil:
+cdef void backward_row(const floating* dy, const floating* x, int64_t n, const floating* normal, bint batch,
+                       bint rectified, bint streamed, floating* dx, double* dgain, double* dbias) noexcept nogil:
     cdef floating[BLOCK] result
-    cdef floating slope = 0, level = 0
+    cdef floating mean = normal[0], inverse = normal[1], gain = normal[2], bias = normal[3], slope = 0, level = 0
     cdef int64_t size, first = 0
     # eq. 4
     if rectified:

@@ -7,9 +7,10 @@
     dx = gain inverse (dy - (dbias / n + xhat dgain / n))                      (5)
     running <- running + momentum (batch - running), of mean and of n / (n - 1) var    (6)
 
-mean, var, inverse, gain, bias, dgain and dbias are vectors (C,). Sums are given in float64, exact to the rounding of
-the dtype of x; inverse is taken in float64, all else in the dtype of x, in the order that is written. xhat is computed
-anew in each pass: reading it would take as long as reading x.
+mean, var, inverse, gain, bias, dgain and dbias are vectors (C,), `normal` (C, 4) has the mean, inverse, gain and bias of
+each channel, in the dtype of x. Sums are given in float64, exact to the rounding of the dtype of x; inverse is taken in
+float64, all else in the dtype of x, in the order that is written. xhat is computed anew in each pass: reading it would
+take as long as reading x.
 `forward_pooled` keeps the largest y of each window of 2 x 2 pixels, rectified, and `backward_pooled` begins there
 (pool_ref.py). Where `rectified`, dy counts in eqs. 4 and 5 where eq. 3 is > 0 before the rectifier, and is 0 elsewhere.
 
@@ -45,8 +46,10 @@ def forward(
     """
     check_added(added, x)
     mean, var = statistics(x)
+    check_vectors(x, gain, bias)
     with np.errstate(all="ignore"):
-        y = normalise(x, mean, 1 / np.sqrt(var + eps), gain, bias, rectified and added is None)
+        normal = np.stack([mean, 1 / np.sqrt(var + eps), gain, bias], axis=1).astype(x.dtype)
+        y = normalise(x, normal, rectified and added is None)
         return y if added is None else add(y, added, rectified), mean, var
 
 
@@ -64,21 +67,16 @@ def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return mean, (centred * centred).mean(axis=1)
 
 
-def normalise(
-    x: np.ndarray, mean: np.ndarray, inverse: np.ndarray, gain: np.ndarray, bias: np.ndarray, rectified: bool
-) -> np.ndarray:
+def normalise(x: np.ndarray, normal: np.ndarray, rectified: bool) -> np.ndarray:
     """y, eq. 3, of any mean and inverse.
-
-    Parameters
-    ----------
-    mean, inverse, gain, bias : (C,), rounded to the dtype of x
 
     Raises
     ------
-    ValueError : as there.
+    ValueError : as there, or `normal` (C, 4) has another dtype than x.
     """
     check_rows(x)
-    mean, inverse, gain, bias = check_columns(x, mean, inverse, gain, bias)
+    check_normal(normal, x)
+    mean, inverse, gain, bias = normal.T[:, :, None]
     with np.errstate(all="ignore"):
         y = gain * ((x - mean) * inverse) + bias
         return np.where(y.real <= 0, x.dtype.type(0), y) if rectified else y
@@ -87,39 +85,36 @@ def normalise(
 def follow(
     mean: np.ndarray,
     var: np.ndarray,
+    gain: np.ndarray,
+    bias: np.ndarray,
     eps: float,
     n: int,
     momentum: float,
     running_mean: np.ndarray,
     running_var: np.ndarray,
 ) -> np.ndarray:
-    """inverse (C,) of eq. 2, of the dtype of var; in place eq. 6, of the real parts.
+    """`normal` (C, 4) of a batch, with eq. 2, of the dtype of gain; in place eq. 6, of the real parts.
 
     Parameters
     ----------
-    mean, var : (C,) as of `forward`, of n >= 2 columns
+    mean, var : (C,) as of `forward`, of n >= 2 columns; complex ones make all complex128
+    gain, bias : (C,) of one dtype
     running_mean, running_var : (C,) float32 or float64: written
 
     Raises
     ------
     ValueError : n < 2, or vectors of another shape or dtype, or read-only.
     """
-    check_moments(mean, var, n, running_mean, running_var)
+    check_moments(mean, var, gain, bias, n, running_mean, running_var)
     with np.errstate(all="ignore"):
         for running, batch in (running_mean, mean.real), (running_var, var.real * (n / (n - 1))):
             running += momentum * (batch - running)
-        return 1 / np.sqrt(var + eps)
+        normal = np.stack([mean, 1 / np.sqrt(var + eps), gain, bias], axis=1)
+        return normal.astype(np.complex128 if mean.dtype.kind == "c" else gain.dtype)
 
 
 def backward(
-    dy: np.ndarray,
-    x: np.ndarray,
-    mean: np.ndarray,
-    inverse: np.ndarray,
-    gain: np.ndarray,
-    bias: np.ndarray,
-    batch: bool,
-    rectified: bool,
+    dy: np.ndarray, x: np.ndarray, normal: np.ndarray, batch: bool, rectified: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """dx, dgain and dbias, eqs. 4 and 5: (C, n) of the dtype of x, (C,) and (C,) float64.
 
@@ -133,14 +128,15 @@ def backward(
     """
     check_rows(x)
     check_gradient(dy, x)
+    check_normal(normal, x)
     n = x.shape[1]
-    mean, inverse, scale, bias = check_columns(x, mean, inverse, gain, bias)
+    mean, inverse, scale, bias = normal.T[:, :, None]
     with np.errstate(all="ignore"):
         xhat = (x - mean) * inverse
         if rectified:
             dy = np.where((scale * xhat + bias).real > 0, dy, dy.dtype.type(0))
         dgain, dbias = (dy.astype(_wide(x)) * xhat).sum(axis=1), dy.sum(axis=1, dtype=_wide(x))
-        slope, level = check_columns(x, dgain * bool(batch) / n, dbias * bool(batch) / n)
+        slope, level = ((total * bool(batch) / n).astype(x.dtype)[:, None] for total in (dgain, dbias))
         return scale * inverse * (dy - (level + xhat * slope)), dgain, dbias
 
 
@@ -161,14 +157,7 @@ def forward_pooled(
 
 
 def backward_pooled(
-    dy: np.ndarray,
-    winner: np.ndarray,
-    x: np.ndarray,
-    mean: np.ndarray,
-    inverse: np.ndarray,
-    gain: np.ndarray,
-    bias: np.ndarray,
-    batch: bool,
+    dy: np.ndarray, winner: np.ndarray, x: np.ndarray, normal: np.ndarray, batch: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """dx (C, H, W, N), dgain and dbias of dy (C, H // 2, W // 2, N), as for `backward`.
 
@@ -180,7 +169,7 @@ def backward_pooled(
     check_winner(dy, winner, x)
     dy = pool_ref.maximum_backward(dy, winner.astype(np.int32), 2, 2, *x.shape[1:3])
     rows = len(x), math.prod(x.shape[1:])
-    dx, dgain, dbias = backward(dy.reshape(rows), x.reshape(rows), mean, inverse, gain, bias, batch, True)
+    dx, dgain, dbias = backward(dy.reshape(rows), x.reshape(rows), normal, batch, True)
     return dx.reshape(x.shape), dgain, dbias
 
 
@@ -213,12 +202,15 @@ def check_added(added: np.ndarray | None, x: np.ndarray) -> None:
         raise ValueError(f"added is {added.dtype} {added.shape}, expected {x.dtype} {x.shape}")
 
 
-def check_moments(mean, var, n: int, running_mean, running_var) -> None:
-    """ValueError unless the running vectors can follow these moments."""
+def check_moments(mean, var, gain, bias, n: int, running_mean, running_var) -> None:
+    """ValueError unless the running vectors can follow these moments, and gain and bias stand beside them."""
     if n < 2:
         raise ValueError("BatchNorm cannot train on one value a channel: use a batch of at least 2 samples")
     if mean.ndim != 1 or var.shape != mean.shape or var.dtype != mean.dtype or mean.dtype not in WIDE:
         raise ValueError(f"mean is {mean.dtype} {mean.shape} and var {var.dtype} {var.shape}: expected float64, (C,)")
+    check_float(gain)
+    if not gain.shape == bias.shape == mean.shape or gain.dtype != bias.dtype:
+        raise ValueError(f"gain is {gain.dtype} {gain.shape}, bias {bias.dtype} {bias.shape}: expected {mean.shape}")
     if not running_mean.shape == running_var.shape == mean.shape:
         raise ValueError(f"running vectors {running_mean.shape} and {running_var.shape} must have shape {mean.shape}")
     if running_mean.dtype != running_var.dtype or running_mean.dtype not in REAL:
@@ -227,10 +219,10 @@ def check_moments(mean, var, n: int, running_mean, running_var) -> None:
         raise ValueError("running vectors must be writeable: pass copies, and keep them")
 
 
-def check_columns(x: np.ndarray, *vectors: np.ndarray) -> list[np.ndarray]:
-    """Vectors (C,) as (C, 1) of the dtype of x; ValueError for another shape."""
-    check_vectors(x, *vectors)
-    return [vector.astype(x.dtype)[:, None] for vector in vectors]
+def check_normal(normal: np.ndarray, x: np.ndarray) -> None:
+    """ValueError unless there are four numbers of x's dtype for each channel."""
+    if normal.shape != (len(x), 4) or normal.dtype != x.dtype:
+        raise ValueError(f"normal is {normal.dtype} {normal.shape}: it must be {x.dtype}, ({len(x)}, 4)")
 
 
 def check_vectors(x: np.ndarray, *vectors: np.ndarray) -> None:
@@ -264,13 +256,13 @@ def magnitudes(function: str, *arguments) -> tuple[np.ndarray, np.ndarray, np.nd
         y, mean, var = magnitudes("forward", x.reshape(len(x), math.prod(x.shape[1:])), *vectors, True)
         return pool_ref.maximum(y.reshape(x.shape), 2, 2)[0], None, mean, var
     if function == "backward_pooled":
-        dy, winner, x, *vectors = arguments
+        dy, winner, x, normal, batch = arguments
         dy = pool_ref.maximum_backward(dy, winner.astype(np.int32), 2, 2, *x.shape[1:3])
         rows = len(x), math.prod(x.shape[1:])
-        dx, dgain, dbias = magnitudes("backward", dy.reshape(rows), x.reshape(rows), *vectors, True)
+        dx, dgain, dbias = magnitudes("backward", dy.reshape(rows), x.reshape(rows), normal, batch, True)
         return dx.reshape(x.shape), dgain, dbias
-    dy, x, mean, inverse, gain, _, batch, _ = arguments
-    mean, inverse, gain = (v.astype(np.float64) for v in check_columns(x, mean, inverse, gain))
+    dy, x, normal, batch, _ = arguments
+    mean, inverse, gain, _ = normal.astype(np.float64).T[:, :, None]
     dy, xhat = np.abs(dy).astype(np.float64), (np.abs(x) + np.abs(mean)) * np.abs(inverse)
     dgain, dbias = (dy * xhat).sum(axis=1), dy.sum(axis=1)
     n = x.shape[1]
@@ -288,39 +280,43 @@ def cases(generator: np.random.Generator):
     for dtype in (np.float32, np.float64):
         for c, n in ((1, 1), (0, 3), (3, 0), (2, 5), (3, 16), (5, 33), (2, 70_001), (40, 1000)):
             x, dy = (generator.normal(size=(c, n)).astype(dtype) for _ in range(2))
-            mean, inverse, gain, bias = generator.normal(size=(4, c))
+            gain, bias = generator.normal(size=(2, c))
+            normal = (generator.normal(size=(c, 4)) + [3, 0, 0, 0]).astype(dtype)
             x += 3
             yield "statistics", (x,), n + 8
             for rectified in (False, True):
                 # besides the n terms: centring, squaring or multiplying, dividing, scaling, shifting
                 yield "forward", (x, gain.astype(dtype), bias, 1e-5, rectified), n + 8
                 yield "forward", (x, gain.astype(dtype), bias, 1e-5, rectified, dy), n + 8
-                yield "normalise", (x, mean, inverse.astype(np.float32), gain.astype(dtype), bias, rectified)
+                yield "normalise", (x, normal, rectified)
                 for batch in (False, True):
-                    arguments = dy, x, mean + 3, inverse, gain.astype(dtype), bias, batch, rectified
-                    yield "backward", arguments, n + 8
+                    yield "backward", (dy, x, normal, batch, rectified), n + 8
         yield from _extremes(generator, dtype)
         for shape in ((2, 4, 6, 3), (3, 5, 7, 40), (1, 2, 2, 1), (0, 2, 2, 1), (2, 1, 4, 3), (20, 16, 16, 33)):
-            x, (mean, inverse, gain, bias) = 3 + generator.normal(size=shape), generator.normal(size=(4, shape[0]))
+            x, (gain, bias) = 3 + generator.normal(size=shape), generator.normal(size=(2, shape[0]))
+            normal = (generator.normal(size=(shape[0], 4)) + [3, 0, 0, 0]).astype(dtype)
             dy = generator.normal(size=(shape[0], shape[1] // 2, shape[2] // 2, shape[3])).astype(dtype)
             winner, n = generator.integers(5, size=dy.shape).astype(np.uint8), math.prod(shape[1:])
             yield "forward_pooled", (x.astype(dtype), gain, bias, 1e-5), n + 8
             for batch in (False, True):
-                arguments = dy, winner, x.astype(dtype), mean + 3, inverse, gain.astype(dtype), bias, batch
-                yield "backward_pooled", arguments, n + 8
+                yield "backward_pooled", (dy, winner, x.astype(dtype), normal, batch), n + 8
         for c in (0, 1, 20):
             mean, var, *running = generator.random((4, c)) + 0.1
-            yield "follow", (mean, var, 1e-5, 2, 0.1, *(vector.astype(dtype) for vector in running))
-            yield "follow", (mean[::-1], var, 1e-5, 1000, 1.0, *(vector.astype(dtype) for vector in running))
+            vectors = [vector.astype(dtype) for vector in running]
+            yield "follow", (mean, var, *vectors, 1e-5, 2, 0.1, *vectors[::-1])
+            # gain and bias, and what runs with the batches, need not be of one dtype
+            vectors = mean.astype(np.float32), var.astype(np.float32)[::-1], 1e-5, 1000, 1.0, *vectors
+            yield "follow", (mean[::-1], var, *vectors)
         strange = np.array([0, np.inf, np.nan, 1e300, -1])
-        yield "follow", (strange, strange, 0.0, 7, 0.5, *np.ones((2, 5), dtype))
+        yield "follow", (strange, strange, *np.ones((2, 5), dtype), 0.0, 7, 0.5, *np.ones((2, 5), dtype))
     x = generator.normal(size=(2, 3)) + 1j
     vector = x[:, 0].copy()
-    yield "follow", (vector, vector, 1e-5, 3, 0.1, *np.ones((2, 2), np.float32))
+    normal = np.stack([vector] * 4, axis=1)
+    yield "follow", (vector, vector, vector, vector, 1e-5, 3, 0.1, *np.ones((2, 2), np.float32))
     yield "statistics", (x,)
     yield "forward", (x, vector, vector, 1e-5, True)
-    yield "normalise", (x, vector, vector, vector, vector, True)
-    yield "backward", (x[::-1], x, vector, vector, vector, vector, True, True)
+    yield "normalise", (x, normal, True)
+    yield "backward", (x[::-1], x, normal, True, True)
 
 
 def _extremes(generator: np.random.Generator, dtype: type):
@@ -334,4 +330,5 @@ def _extremes(generator: np.random.Generator, dtype: type):
     yield "statistics", (rows.astype(dtype),), 64
     yield "statistics", ((rows[:1] - 1e4).astype(dtype) * dtype(3e37),), 64
     yield "forward", (rows.astype(dtype), *vectors, 1e-5, True), 64
-    yield "backward", (rows.astype(dtype), rows.astype(dtype), *vectors[::-1], *vectors, True, False), 64
+    normal = np.tile(np.array([0, 1, 1, 0], dtype), (4, 1))
+    yield "backward", (rows.astype(dtype), rows.astype(dtype), normal, True, False), 64

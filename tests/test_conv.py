@@ -234,7 +234,7 @@ def test_kernels_that_normalise_are_the_others_on_what_was_normalised_to_the_bit
         spconv.weight_gradient(pattern, case.dy, x, *kernel, *case.settings, None, normal),
     ]
     if x.size:
-        case.x = norm.normalise(x.reshape(len(x), -1), *normal.T, True).reshape(x.shape)
+        case.x = norm.normalise(x.reshape(len(x), -1), normal, True).reshape(x.shape)
     (y, _, dw), (sparse_y, _, sparse_dw) = dense(case), sparse(case)
     for result, expected in zip(found, (y, dw, sparse_y, sparse_dw), strict=True):
         np.testing.assert_array_equal(result, expected)

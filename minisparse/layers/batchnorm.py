@@ -57,27 +57,30 @@ class BatchNorm(Layer):
     def forward(self, x, training=False, rectified=False, added=None):
         """In training `added`, of the shape of x, may be added to y before it is rectified."""
         rows = x.reshape(len(x), -1)  # (C, n)
-        gain, bias = self.params["gain"].value(), self.params["bias"].value()
         if training:
             # eq. 1 and 2
             added = None if added is None else added.reshape(rows.shape)
-            y, mean, var = norm.forward(rows, gain, bias, self.eps, rectified, added)
-            inverse = self.follow(mean, var, rows.shape[1])
+            y, mean, var = norm.forward(rows, *self.vectors(), self.eps, rectified, added)
+            normal = self.follow(mean, var, rows)
         else:
-            mean, inverse = self.statistics(rows, training)
-            y = norm.normalise(rows, mean, inverse, gain, bias, rectified)
-        return y.reshape(x.shape), (rows, mean, inverse, training)
+            normal = self.statistics(rows, training)
+            y = norm.normalise(rows, normal, rectified)
+        return y.reshape(x.shape), (rows, normal, training)
 
-    def follow(self, mean, var, count):
-        """inverse (C,) of a batch with so many values a channel; the buffers follow, eq. 3."""
+    def vectors(self):
+        """gain and bias."""
+        return self.params["gain"].value(), self.params["bias"].value()
+
+    def follow(self, mean, var, x):
+        """mean, 1 / sqrt(var + eps), gain and bias of each channel, (C, 4), of a batch; the buffers follow, eq. 3."""
         buffers = self.buffers["mean"], self.buffers["var"]
-        return norm.follow(mean, var, self.eps, count, self.momentum, *buffers)
+        normal = norm.follow(mean, var, *self.vectors(), self.eps, x.size // len(x), self.momentum, *buffers)
+        return normal.astype(x.dtype, copy=False)
 
     def backward(self, dy, cache, rectified=False):
-        rows, mean, inverse, training = cache
-        gain, bias = self.params["gain"].value(), self.params["bias"].value()
+        rows, normal, training = cache
         # dx = gain / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the last two through eq. 1 if training
-        dx, *gradients = norm.backward(dy.reshape(rows.shape), rows, mean, inverse, gain, bias, training, rectified)
+        dx, *gradients = norm.backward(dy.reshape(rows.shape), rows, normal, training, rectified)
         self.add_gradients(*gradients)
         return dx.reshape(dy.shape)
 
@@ -86,11 +89,11 @@ class BatchNorm(Layer):
         self.params["bias"].store.add_gradient(dbias)
 
     def statistics(self, rows, training):
-        """mean and inverse (C,) of eq. 1; in training the buffers follow."""
-        if not training:
-            return self.buffers["mean"], 1 / np.sqrt(self.buffers["var"] + self.eps)
-        mean, var = norm.statistics(rows)
-        return mean, self.follow(mean, var, rows.shape[1])
+        """What `follow` gives, of the batch or in evaluation of the buffers."""
+        if training:
+            return self.follow(*norm.statistics(rows), rows)
+        inverse = 1 / np.sqrt(self.buffers["var"] + self.eps)
+        return np.stack([self.buffers["mean"], inverse, *self.vectors()], axis=1).astype(rows.dtype)
 
     def fused(self, following):
         return RectifiedNorm(self) if type(following) is ReLU else None
@@ -135,18 +138,15 @@ class PooledNorm(Fused):
     def forward(self, x, training=False):
         layer = self.norm
         if not training:
-            y, (_, *statistics) = layer.forward(x, rectified=True)
+            y, (_, normal, _) = layer.forward(x, rectified=True)
             y, pooling = Pooling.of(y)
-            return y, (x, pooling, *statistics)
-        gain, bias = layer.params["gain"].value(), layer.params["bias"].value()
-        y, winner, mean, var = norm.forward_pooled(x, gain, bias, layer.eps)
-        inverse = layer.follow(mean, var, x.size // len(x))
-        return y, (x, Pooling(winner), mean, inverse, training)
+            return y, (x, pooling, normal, training)
+        y, winner, mean, var = norm.forward_pooled(x, *layer.vectors(), layer.eps)
+        return y, (x, Pooling(winner), layer.follow(mean, var, x), training)
 
     def backward(self, dy, cache):
-        x, pooling, mean, inverse, training = cache
-        gain, bias = self.norm.params["gain"].value(), self.norm.params["bias"].value()
-        dx, *gradients = norm.backward_pooled(dy, pooling.winner, x, mean, inverse, gain, bias, training)
+        x, pooling, normal, training = cache
+        dx, *gradients = norm.backward_pooled(dy, pooling.winner, x, normal, training)
         self.norm.add_gradients(*gradients)
         return dx
 
@@ -160,14 +160,11 @@ class NormalisedConv(Fused):
 
     def forward(self, x, training=False):
         rows = x.reshape(len(x), -1)  # (C, n)
-        mean, inverse = self.norm.statistics(rows, training)
-        vectors = mean, inverse, self.norm.params["gain"].value(), self.norm.params["bias"].value()
-        normal = np.empty((len(x), 4), x.dtype)
-        for i, vector in enumerate(vectors):
-            normal[:, i] = vector
+        normal = self.norm.statistics(rows, training)
         y, _ = self.conv.forward(x, training, normal)
-        return y, (x, normal, (rows, mean, inverse, training))
+        return y, (x, (rows, normal, training))
 
     def backward(self, dy, cache):
-        x, normal, norm_cache = cache
-        return self.norm.backward(self.conv.backward(dy, x, normal), norm_cache, rectified=True)
+        x, its_cache = cache
+        _, normal, _ = its_cache
+        return self.norm.backward(self.conv.backward(dy, x, normal), its_cache, rectified=True)

@@ -109,5 +109,4 @@ class Pooling(NamedTuple):
 
 def normalised(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """max(gain (x - mean) inverse + bias, 0) of x (C, H, W, N), `normal` (C, 4) these four of each channel."""
-    mean, inverse, gain, bias = normal.T
-    return norm.normalise(x.reshape(len(x), -1), mean, inverse, gain, bias, True).reshape(x.shape)
+    return norm.normalise(x.reshape(len(x), -1), normal, True).reshape(x.shape)
