@@ -42,6 +42,10 @@ cdef extern from "wide.h" nogil:
     vf32 largest32(vf32, vf32, vf32, vf32, uint8_t*)
     vf64 largest64(vf64, vf64, vf64, vf64, uint8_t*)
 
+cdef extern from "scratch.h" nogil:
+    char* borrow(size_t)
+    void give_back(char*)
+
 cdef extern from "stream.h" nogil:
     enum: STREAMED
     void stream_line(void*, const void*)
@@ -96,22 +100,31 @@ cdef Image image_of(array) except *:
     return image
 
 
-cdef Plan forward_plan(kernel, stride, padding, size) except *:
+cdef Plan forward_plan(kernel, int64_t stride, int64_t padding, size) except *:
     """Of y from x."""
+    cdef int64_t height, width
     cdef Plan plan
+    height, width = kernel
     plan.stride, plan.top, plan.left = stride, -padding, -padding
-    plan.span, plan.width = kernel[0], size[1] + (kernel[1] - 1) // stride
+    plan.span, plan.width = height, <int64_t>size[1] + (width - 1) // stride
     return plan
 
 
-cdef Plan transposed_plan(kernel, stride, padding, width) except *:
+cdef Plan transposed_plan(kernel, int64_t stride, int64_t padding, int64_t width) except *:
     """Of the x of one residue from dy."""
+    cdef int64_t kernel_height, kernel_width, last = (stride - 1 + padding) // stride
     cdef Plan plan
+    kernel_height, kernel_width = kernel
     plan.stride = 1
-    plan.top, plan.left = (-((k - 1 - padding) // stride) for k in kernel)
-    plan.span = (stride - 1 + padding) // stride - plan.top + 1
-    plan.width = (width - 1) // stride + 1 + (stride - 1 + padding) // stride - plan.left
+    plan.top, plan.left = -floored(kernel_height - 1 - padding, stride), -floored(kernel_width - 1 - padding, stride)
+    plan.span = last - plan.top + 1
+    plan.width = (width - 1) // stride + 1 + last - plan.left
     return plan
+
+
+cdef inline int64_t floored(int64_t a, int64_t b) noexcept:
+    """The largest whole number <= a / b, b >= 1."""
+    return a // b if a >= 0 else -((b - 1 - a) // b)
 
 
 cdef forward_offsets(kernel, shape, Plan plan):

@@ -19,7 +19,7 @@ cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + 
     const void* start     # of each row's sums
     const int32_t* used   # channels
     int32_t* place        # of each row's dy, where that is read
-    int64_t count, chunks, rows, span
+    int64_t count, chunks, longest, rows, span
 
 
 cdef struct Meet:  # heights begin <= u < end that meet a row of the image
@@ -36,10 +36,11 @@ cdef Meet meeting(Image* x, Plan* plan, int64_t a) noexcept nogil:
 
 
 cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, width):
-    """(starts, at, order, used, chunks) of entries, each with its bin and where in packed rows it reads.
+    """(starts, at, order, used, chunks, longest) of entries, each with its bin and where in packed rows it reads.
 
     `used` are the channels that are packed, `channel` the place of an entry's among them. So many
-    chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of.
+    chunks that the input under four pixels stays near, if sums of a chunk have entries to speak of; the longest has
+    `longest` entries.
     A mask keeps this for long: `at` counts pixels, and 16 bits are all that numbers get where they fit; see `load`.
     """
     if len(at) >= LIMIT:
@@ -50,7 +51,8 @@ cdef arrange(residue, row, channel, u, at, residues, rows, used, Plan plan, widt
     chunk = channel // max(-(-channels // chunks), 1)
     bins = ((residue * chunks + chunk) * rows + row) * plan.span + u
     starts, order = _sort(bins, residues * chunks * rows * plan.span)
-    return *(_narrow(part) for part in (starts, at[order] // PIXEL, order, used)), chunks
+    longest = int(np.diff(starts[:: max(residues * rows * plan.span, 1)]).max(initial=0)) if residues == 1 else 0
+    return *(_narrow(part) for part in (starts, at[order] // PIXEL, order, used)), chunks, longest
 
 
 cdef _narrow(index):
@@ -59,13 +61,13 @@ cdef _narrow(index):
 
 cdef int64_t loaded_bytes(entries, int64_t rows, int64_t itemsize):
     """What `load` and `load_values` need, with room for cache lines."""
-    starts, at, order, used, _ = entries
+    starts, at, order, used, *_ = entries
     return (len(starts) + 2 * len(at) + len(used) + rows) * sizeof(int32_t) + (len(at) + rows) * itemsize + 7 * LINE
 
 
 cdef char* load(Entries* e, entries, int64_t rows, int64_t span, char* memory) except NULL:
     """What `arrange` gave, for the loops: 32 bits each, `at` in bytes; the next free line."""
-    starts, at, order, used, e.chunks = entries
+    starts, at, order, used, e.chunks, e.longest = entries
     e.rows, e.span, e.count = rows, span, len(at)
     e.starts, memory = <int32_t*>memory, to_line(widened(starts, 1, memory))
     e.at, memory = <int32_t*>memory, to_line(widened(at, PIXEL, memory))
@@ -148,9 +150,26 @@ cdef void pack_rows(char* packed, Image* x, int64_t begin, int64_t end, bint mor
                 pack_channel(packed + i * row + c * each, x, channels[c], r, plan, first, nbytes)
 
 
-cdef scratch(int64_t nbytes):
-    """Uninitialised memory."""
-    return empty_array((nbytes + LINE,), np.dtype(np.int8))
+cdef class Scratch:
+    """Uninitialised memory, as long as this lives."""
+    cdef char* piece
+
+    def __cinit__(self, int64_t nbytes):
+        self.piece = borrow(nbytes + LINE)
+        if self.piece == NULL:
+            raise MemoryError(f"no memory for the {nbytes} bytes that a convolution needs on the way: use a smaller batch")
+
+    def __dealloc__(self):
+        give_back(self.piece)
+
+    cdef char* first(self) noexcept:
+        """From a cache line on."""
+        return to_line(self.piece + sizeof(size_t))
+
+
+cdef int64_t in_lines(int64_t nbytes) noexcept:
+    """Bytes of the cache lines that hold so many."""
+    return (nbytes + LINE - 1) // LINE * LINE
 
 
 def _sort(const int64_t[::1] bins, int64_t count):

@@ -18,13 +18,12 @@ cdef gather(entries, values, x, bias, y, Plan plan, int64_t residues, x_winner=N
     cdef int64_t rows = (target.height + residues - 1) // residues
     cdef int64_t blocks = blocks_of(&target), band = band_of(blocks, rows)
     cdef Entries e
-    *_, used, _ = entries
-    source.channels = len(used)
+    source.channels = len(entries[3])
     cdef int64_t group = group_of(&source, &plan, band)
     cdef int64_t nbytes = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     cdef int64_t each = nbytes + 4 * PIXEL * target.channels
-    memory = scratch(tables + threads * each)
-    cdef char* room = load(&e, entries, target.channels, plan.span, to_line(address(memory, PyBUF_WRITABLE)))
+    cdef Scratch memory = Scratch(tables + threads * each)
+    cdef char* room = load(&e, entries, target.channels, plan.span, memory.first())
     room = load_values(&e, values, bias, room)
     gather_bands(&e, &source, &target, &plan, residues, group, rows, blocks, band, room, each, nbytes)
 

@@ -21,41 +21,37 @@ cdef gradients_of(entries, turned, values, dy, x, dw, dx, Plan plan, Plan back, 
     cdef Image source = image_of(x), slope = image_of(dy), target = image_of(dx)
     pooled_by(&slope, winner, size)
     normalised_by(&source, normal)
+    cdef Shares shares = shares_of(entries, &source, &slope, &plan)
+    source.channels, slope.channels = len(entries[3]), len(turned[3])
     cdef Entries e, t
     cdef Both both
     both.entries, both.turned, both.x, both.dy, both.dx = &e, &t, &source, &slope, &target
-    both.plan, both.back, both.residues = &plan, &back, residues
-    memory = scratch(loaded_bytes(entries, slope.channels, source.itemsize)
-                     + loaded_bytes(turned, target.channels, source.itemsize))
-    cdef char* room = load(&e, entries, slope.channels, plan.span, to_line(address(memory, PyBUF_WRITABLE)))
-    load_values(&t, values, None, load(&t, turned, target.channels, back.span, room))
-    place_packed(&e, &t, len(turned[3]))
-    cdef Shares shares = shares_of(&e, &source, &slope, &plan)
-    both.band = shares.band
-    source.channels, slope.channels = len(entries[3]), len(turned[3])
+    both.plan, both.back, both.residues, both.band = &plan, &back, residues, shares.band
     both.group = min(group_of(&source, &plan, both.band), group_of(&slope, &back, both.band))
-    if e.chunks > 1:  # whose sums do not stay from group to group
+    if shares.chunks > 1:  # whose sums do not stay from group to group
         both.group = both.band
     both.slopes = ((both.group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
     both.chunk = both.slopes + (both.group - 1 + back.span) * row_bytes(&slope, &back)
     both.sums = both.chunk + 4 * PIXEL * target.channels
-    both.nbytes = both.sums + longest_chunk(&e) * LINE
-    partial = empty_array((shares.parts, e.count), dy.dtype)
-    gradient_parts(&both, shares, address(partial, PyBUF_WRITABLE))
+    both.nbytes = both.sums + shares.longest * LINE
+    cdef int64_t tables = loaded_bytes(entries, len(dy), dy.itemsize) + loaded_bytes(turned, len(dx), dy.itemsize)
+    cdef Scratch memory = Scratch(tables + shares.nbytes + omp_get_max_threads() * both.nbytes)
+    cdef char* room = load(&t, turned, len(dx), back.span, load(&e, entries, len(dy), plan.span, memory.first()))
+    cdef char* partial = load_values(&t, values, None, room)
+    place_packed(&e, &t, len(turned[3]))
+    gradient_parts(&both, &shares, partial, partial + shares.nbytes)
     add_up(&e, partial, shares.parts, dw)
 
 
-cdef gradient_parts(Both* both, Shares shares, char* partial):
-    memory = scratch(omp_get_max_threads() * both.nbytes)
-    cdef int64_t part, each = both.entries.count * both.dy.itemsize
-    cdef char* room = to_line(address(memory, PyBUF_WRITABLE))
+cdef void gradient_parts(Both* both, Shares* shares, char* partial, char* room):
+    cdef int64_t part, size = both.entries.count * both.dy.itemsize
     # Pattern and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
     for part in prange(shares.parts, nogil=True, schedule="dynamic", num_threads=team(True)):
         if both.dy.itemsize == sizeof(float):
-            gradient_part(<vf32*>(room + threadid() * both.nbytes), both, partial + part * each,
+            gradient_part(<vf32*>(room + threadid() * both.nbytes), both, partial + part * size,
                           part * shares.tasks // shares.parts, (part + 1) * shares.tasks // shares.parts)
         else:
-            gradient_part(<vf64*>(room + threadid() * both.nbytes), both, partial + part * each,
+            gradient_part(<vf64*>(room + threadid() * both.nbytes), both, partial + part * size,
                           part * shares.tasks // shares.parts, (part + 1) * shares.tasks // shares.parts)
 
 

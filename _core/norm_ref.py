@@ -7,10 +7,10 @@
     dx = gain inverse (dy - (dbias / n + xhat dgain / n))                      (5)
     running <- running + momentum (batch - running), of mean and of n / (n - 1) var    (6)
 
-mean, var, inverse, gain, bias, dgain and dbias are vectors (C,), `normal` (C, 4) has the mean, inverse, gain and bias of
-each channel, in the dtype of x. Sums are given in float64, exact to the rounding of the dtype of x; inverse is taken in
-float64, all else in the dtype of x, in the order that is written. xhat is computed anew in each pass: reading it would
-take as long as reading x.
+mean, var, inverse, gain, bias, dgain and dbias are vectors (C,); `normal` (C, 4) has the mean, inverse, gain and bias
+of each channel, in the dtype of x. Sums are given in float64, exact to the rounding of the dtype of x; inverse is taken
+in float64, all else in the dtype of x, in the order that is written. xhat is computed anew in each pass: reading it
+would take as long as reading x.
 `forward_pooled` keeps the largest y of each window of 2 x 2 pixels, rectified, and `backward_pooled` begins there
 (pool_ref.py). Where `rectified`, dy counts in eqs. 4 and 5 where eq. 3 is > 0 before the rectifier, and is 0 elsewhere.
 
@@ -281,7 +281,7 @@ def cases(generator: np.random.Generator):
         for c, n in ((1, 1), (0, 3), (3, 0), (2, 5), (3, 16), (5, 33), (2, 70_001), (40, 1000)):
             x, dy = (generator.normal(size=(c, n)).astype(dtype) for _ in range(2))
             gain, bias = generator.normal(size=(2, c))
-            normal = (generator.normal(size=(c, 4)) + [3, 0, 0, 0]).astype(dtype)
+            normal = generator.normal([3, 0, 0, 0], size=(c, 4)).astype(dtype)
             x += 3
             yield "statistics", (x,), n + 8
             for rectified in (False, True):
@@ -294,7 +294,7 @@ def cases(generator: np.random.Generator):
         yield from _extremes(generator, dtype)
         for shape in ((2, 4, 6, 3), (3, 5, 7, 40), (1, 2, 2, 1), (0, 2, 2, 1), (2, 1, 4, 3), (20, 16, 16, 33)):
             x, (gain, bias) = 3 + generator.normal(size=shape), generator.normal(size=(2, shape[0]))
-            normal = (generator.normal(size=(shape[0], 4)) + [3, 0, 0, 0]).astype(dtype)
+            normal = generator.normal([3, 0, 0, 0], size=(shape[0], 4)).astype(dtype)
             dy = generator.normal(size=(shape[0], shape[1] // 2, shape[2] // 2, shape[3])).astype(dtype)
             winner, n = generator.integers(5, size=dy.shape).astype(np.uint8), math.prod(shape[1:])
             yield "forward_pooled", (x.astype(dtype), gain, bias, 1e-5), n + 8

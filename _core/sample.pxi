@@ -2,6 +2,8 @@
 
 cdef struct Shares:  # of the work: bands of rows are tasks, runs of tasks parts, of which each has its own sums
     int64_t band, tasks, parts
+    int64_t nbytes           # of the sums of all parts
+    int64_t chunks, longest  # of the entries
 
 
 cdef sample(entries, dy, x, dw, Plan plan, winner, size, normal):
@@ -10,27 +12,33 @@ cdef sample(entries, dy, x, dw, Plan plan, winner, size, normal):
     cdef Image source = image_of(x), target = image_of(dy)
     pooled_by(&target, winner, size)
     normalised_by(&source, normal)
-    cdef Entries e
-    memory = scratch(loaded_bytes(entries, target.channels, target.itemsize))
-    load(&e, entries, target.channels, plan.span, to_line(address(memory, PyBUF_WRITABLE)))
-    place_all(&e)
-    cdef Shares shares = shares_of(&e, &source, &target, &plan)
+    cdef Shares shares = shares_of(entries, &source, &target, &plan)
     source.channels = len(entries[3])
     # sums of one chunk stay from group to group of rows
-    cdef int64_t group = group_of(&source, &plan, shares.band) if e.chunks == 1 else shares.band
-    if winner is not None and e.chunks == 1:
+    cdef int64_t group = group_of(&source, &plan, shares.band) if shares.chunks == 1 else shares.band
+    if winner is not None and shares.chunks == 1:
         group = near_rows(&target, group)
-    partial = empty_array((shares.parts, e.count), dy.dtype)
-    sample_parts(&e, &target, &source, &plan, group, shares, address(partial, PyBUF_WRITABLE))
+    cdef int64_t tables = loaded_bytes(entries, target.channels, target.itemsize)
+    cdef int64_t grads = ((group - 1) * plan.stride + plan.span) * row_bytes(&source, &plan)
+    cdef int64_t sums = grads + group * target.channels * target.width * PIXEL
+    cdef int64_t each = sums + shares.longest * LINE
+    cdef Scratch memory = Scratch(tables + shares.nbytes + omp_get_max_threads() * each)
+    cdef Entries e
+    cdef char* partial = load(&e, entries, target.channels, plan.span, memory.first())
+    place_all(&e)
+    sample_parts(&e, &target, &source, &plan, group, &shares, partial, partial + shares.nbytes, grads, sums, each)
     add_up(&e, partial, shares.parts, dw)
 
 
-cdef Shares shares_of(Entries* e, Image* x, Image* dy, Plan* plan) noexcept:
+cdef Shares shares_of(entries, Image* x, Image* dy, Plan* plan) except *:
     """They depend on shapes only, as do the sums."""
     cdef Shares shares
-    shares.band = band_from_shapes(x, dy, plan, BAND if e.chunks > 1 else 4 * BAND)
+    _, at, _, _, shares.chunks, shares.longest = entries
+    cdef int64_t count = len(at)
+    shares.band = band_from_shapes(x, dy, plan, BAND if shares.chunks > 1 else 4 * BAND)
     shares.tasks = blocks_of(dy) * ((dy.height + shares.band - 1) // shares.band)
-    shares.parts = max(1, min(shares.tasks, PARTS, SUMMED // max(e.count, 1)))
+    shares.parts = max(1, min(shares.tasks, PARTS, SUMMED // max(count, 1)))
+    shares.nbytes = in_lines(shares.parts * count * dy.itemsize)
     return shares
 
 
@@ -40,40 +48,26 @@ cdef int64_t band_from_shapes(Image* x, Image* dy, Plan* plan, int64_t least) no
     return min(dy.height, max(least, rows))
 
 
-cdef int64_t longest_chunk(Entries* e) noexcept:
-    """Entries in it."""
-    cdef int64_t i, longest = 0, bins = e.rows * e.span
-    for i in range(e.chunks):
-        longest = max(longest, e.starts[(i + 1) * bins] - e.starts[i * bins])
-    return longest
-
-
-cdef sample_parts(Entries* e, Image* dy, Image* x, Plan* plan, int64_t group, Shares shares, char* partial):
-    cdef int64_t part, size = ((group - 1) * plan.stride + plan.span) * row_bytes(x, plan)
-    cdef int64_t grads = size + group * dy.channels * dy.width * PIXEL
-    cdef int64_t each = grads + longest_chunk(e) * LINE
-    memory = scratch(omp_get_max_threads() * each)
-    cdef char* room = to_line(address(memory, PyBUF_WRITABLE))
+cdef void sample_parts(Entries* e, Image* dy, Image* x, Plan* plan, int64_t group, Shares* shares, char* partial,
+                       char* room, int64_t grads, int64_t sums, int64_t each):
+    """Each thread has `each` bytes of the room: packed x, from `grads` on dy, from `sums` on those of a chunk."""
+    cdef int64_t part, size = e.count * dy.itemsize
     # Pattern and the tables of offsets: entries of row o lie in [0, K), offsets in the packed rows
     for part in prange(shares.parts, nogil=True, schedule="dynamic", num_threads=team(True)):
         if dy.itemsize == sizeof(float):
-            sample_part(<vf32*>(room + threadid() * each), size, grads, e, dy, x,
-                        partial + part * e.count * dy.itemsize, plan, group, shares.band,
-                        part * shares.tasks // shares.parts, (part + 1) * shares.tasks // shares.parts)
+            sample_part(<vf32*>(room + threadid() * each), grads, sums, e, dy, x, partial + part * size, plan, group,
+                        shares.band, part * shares.tasks // shares.parts, (part + 1) * shares.tasks // shares.parts)
         else:
-            sample_part(<vf64*>(room + threadid() * each), size, grads, e, dy, x,
-                        partial + part * e.count * dy.itemsize, plan, group, shares.band,
-                        part * shares.tasks // shares.parts, (part + 1) * shares.tasks // shares.parts)
+            sample_part(<vf64*>(room + threadid() * each), grads, sums, e, dy, x, partial + part * size, plan, group,
+                        shares.band, part * shares.tasks // shares.parts, (part + 1) * shares.tasks // shares.parts)
 
 
-cdef add_up(Entries* e, partial, int64_t parts, dw):
+cdef add_up(Entries* e, const char* partial, int64_t parts, dw):
     """The partial sums (parts, K) to those of all entries."""
     if dw.itemsize == sizeof(float):
-        add_parts[float](<const float*>address(partial), parts, e.order, e.count,
-                         <float*>address(dw, PyBUF_WRITABLE))
+        add_parts[float](<const float*>partial, parts, e.order, e.count, <float*>address(dw, PyBUF_WRITABLE))
     else:
-        add_parts[double](<const double*>address(partial), parts, e.order, e.count,
-                          <double*>address(dw, PyBUF_WRITABLE))
+        add_parts[double](<const double*>partial, parts, e.order, e.count, <double*>address(dw, PyBUF_WRITABLE))
 
 
 cdef void add_parts(const floating* partial, int64_t parts, const int32_t* order, int64_t count,

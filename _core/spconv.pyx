@@ -20,7 +20,9 @@ import numpy as np
 
 from minisparse._core.conv_ref import check_fit, check_windows
 from minisparse._core.pattern import LIMIT
-from minisparse._core.spconv_ref import check_forward, check_input_gradient, check_weight_gradient
+from minisparse._core.spconv_ref import (
+    check_forward, check_gradients, check_input_gradient, check_weight_gradient,
+)
 
 include "blocks.pxi"
 include "entries.pxi"
@@ -108,9 +110,7 @@ def gradients(
     pattern, values, dy, x, kernel_height, kernel_width, stride, padding, groups, winner=None, normal=None
 ):
     kernel = kernel_height, kernel_width
-    shape = x.shape[:3]
-    check_input_gradient(pattern, values, dy, *shape, kernel, stride, padding, groups, winner)
-    size = check_weight_gradient(pattern, dy, x, kernel, stride, padding, groups, winner, normal)
+    size, shape = check_gradients(pattern, values, dy, x, kernel, stride, padding, groups, winner, normal), x.shape[:3]
     if padding >= min(kernel) or not values.size or not dy.size:
         setting = *kernel, stride, padding, groups, winner
         return weight_gradient(pattern, dy, x, *setting, normal), input_gradient(pattern, values, dy, *shape, *setting)

@@ -179,10 +179,9 @@ def check_forward(pattern, values, x, kernel, stride, padding, groups, bias, nor
     """(Ho, Wo); ValueError unless all fits."""
     check_values(values, pattern)
     check_image("x", x, values.dtype)
-    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
     check_bias(bias, pattern.shape[0], values.dtype)
     check_normal(normal, x)
-    return check_fit(kernel, stride, padding, x.shape[1:3])
+    return check_mask(pattern, *x.shape[:3], kernel, stride, padding, groups)
 
 
 def check_input_gradient(
@@ -191,9 +190,7 @@ def check_input_gradient(
     """(Ho, Wo); ValueError unless all fits."""
     check_values(values, pattern)
     check_image("dy", dy, values.dtype)
-    check_size(height, width, channels)
-    check_mask(pattern, channels, kernel, stride, padding, groups)
-    size = check_fit(kernel, stride, padding, (height, width))
+    size = check_mask(pattern, channels, height, width, kernel, stride, padding, groups)
     check_output(dy, pattern.shape[0], size, winner)
     return size
 
@@ -203,25 +200,36 @@ def check_weight_gradient(pattern, dy, x, kernel, stride, padding, groups, winne
     check_pattern(pattern)
     check_image("dy", dy, dy.dtype)
     check_image("x", x, dy.dtype, dy.shape[3])
-    check_mask(pattern, x.shape[0], kernel, stride, padding, groups)
-    size = check_fit(kernel, stride, padding, x.shape[1:3])
+    size = check_mask(pattern, *x.shape[:3], kernel, stride, padding, groups)
     check_output(dy, pattern.shape[0], size, winner)
     check_normal(normal, x)
     return size
 
 
-def check_mask(pattern: Pattern, channels: int, kernel, stride, padding, groups) -> None:
-    """ValueError unless the pattern is that of a kernel of this geometry."""
-    _check_mask(*pattern.shape, channels, *kernel, stride, padding, groups)
+def check_gradients(pattern, values, dy, x, kernel, stride, padding, groups, winner, normal) -> tuple[int, int]:
+    """(Ho, Wo); ValueError unless all fits."""
+    check_values(values, pattern)
+    check_image("dy", dy, values.dtype)
+    return check_weight_gradient(pattern, dy, x, kernel, stride, padding, groups, winner, normal)
+
+
+def check_mask(pattern: Pattern, channels, height, width, kernel, stride, padding, groups) -> tuple[int, int]:
+    """(Ho, Wo); ValueError unless the pattern is that of a kernel of this geometry, and the kernel fits the image."""
+    return _check_mask(*pattern.shape, channels, height, width, *kernel, stride, padding, groups)
 
 
 @lru_cache(maxsize=256, typed=True)
-def _check_mask(rows: int, columns: int, channels: int, height, width, stride, padding, groups) -> None:
-    check_geometry((height, width), stride, padding, groups)
+def _check_mask(
+    rows: int, columns: int, channels, height, width, kernel_height, kernel_width, stride, padding, groups
+) -> tuple[int, int]:
+    kernel = kernel_height, kernel_width
+    check_size(height, width, channels)
+    check_geometry(kernel, stride, padding, groups)
     check_channels(rows, channels // groups, channels, groups)
-    expected = channels // groups * int(height) * int(width)
+    expected = channels // groups * int(kernel_height) * int(kernel_width)
     if columns != expected:
         raise ValueError(f"pattern has {columns} columns, the kernel {expected}: C / groups kh kw")
+    return check_fit(kernel, stride, padding, (height, width))
 
 
 def cases(generator: np.random.Generator):
