@@ -116,15 +116,11 @@ cdef Plan transposed_plan(kernel, int64_t stride, int64_t padding, int64_t width
     cdef Plan plan
     kernel_height, kernel_width = kernel
     plan.stride = 1
-    plan.top, plan.left = -floored(kernel_height - 1 - padding, stride), -floored(kernel_width - 1 - padding, stride)
+    # a quotient below zero may be rounded to either side: then a row more is packed
+    plan.top, plan.left = -((kernel_height - 1 - padding) // stride), -((kernel_width - 1 - padding) // stride)
     plan.span = last - plan.top + 1
     plan.width = (width - 1) // stride + 1 + last - plan.left
     return plan
-
-
-cdef inline int64_t floored(int64_t a, int64_t b) noexcept:
-    """The largest whole number <= a / b, b >= 1."""
-    return a // b if a >= 0 else -((b - 1 - a) // b)
 
 
 cdef forward_offsets(kernel, shape, Plan plan):

@@ -10,6 +10,7 @@
 * weights in the padding above and below an image are passed over, channels without entries not packed
 * the gradient of x is the same loop over the transposed entries, all residues of a pixel modulo the stride from
   the same packed rows
+* both gradients at once pack dy once: the gradient of w finds its pixels among those for the gradient of x
 * the gradient of w goes over entries in the same order, dy of eight pixels in registers, and keeps a vector an
   entry: lanes are summed once a band of rows and a chunk; a dy that is read once is read where it lies, and asked
   for a tile ahead
@@ -111,6 +112,7 @@ def gradients(
 ):
     kernel = kernel_height, kernel_width
     size, shape = check_gradients(pattern, values, dy, x, kernel, stride, padding, groups, winner, normal), x.shape[:3]
+    # with more padding than the kernel spans, dy has pixels that no pixel of x meets
     if padding >= min(kernel) or not values.size or not dy.size:
         setting = *kernel, stride, padding, groups, winner
         return weight_gradient(pattern, dy, x, *setting, normal), input_gradient(pattern, values, dy, *shape, *setting)

@@ -244,6 +244,7 @@ GROUPS_OF_ROWS = [  # several a band, with chunks of channels, columns left over
     make(12, 3, (140, 130), (3, 3), stride=2, padding=1, n=2, density=0.3),
     make(30, 20, (64, 63), (3, 3), padding=1, n=40, density=0.02),
     make(9, 40, (50, 31), (5, 5), n=33, density=0.1),
+    make(4, 40, (60, 50), (2, 2), padding=3, n=33, density=0.3),
 ]
 
 
