@@ -79,7 +79,7 @@ class DenseStore(Store):
         self._add_own(conv.weight_gradient(dy, x, *geometry.settings, pooling and pooling.winner, normal))
 
     def add_gradient(self, gradient: np.ndarray) -> None:
-        self._add_own(gradient.astype(self.values.dtype, casting="same_kind"))
+        self._add_own(gradient.copy())
 
     def _add_own(self, gradient: np.ndarray) -> None:
         gradient = gradient.reshape(self.shape)
