@@ -19,7 +19,7 @@ cdef struct Entries:  # of row o, chunk c, height u: starts[(c rows + o) span + 
     const void* start     # of each row's sums
     const int32_t* used   # channels
     int32_t* place        # of each row's dy, where that is read
-    int64_t count, chunks, longest, rows, span
+    int64_t count, chunks, rows, span
 
 
 cdef struct Meet:  # heights begin <= u < end that meet a row of the image
@@ -67,7 +67,7 @@ cdef int64_t loaded_bytes(entries, int64_t rows, int64_t itemsize):
 
 cdef char* load(Entries* e, entries, int64_t rows, int64_t span, char* memory) except NULL:
     """What `arrange` gave, for the loops: 32 bits each, `at` in bytes; the next free line."""
-    starts, at, order, used, e.chunks, e.longest = entries
+    starts, at, order, used, e.chunks, _ = entries
     e.rows, e.span, e.count = rows, span, len(at)
     e.starts, memory = <int32_t*>memory, to_line(widened(starts, 1, memory))
     e.at, memory = <int32_t*>memory, to_line(widened(at, PIXEL, memory))
