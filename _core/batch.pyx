@@ -18,6 +18,7 @@ from minisparse._core.batch_ref import check_images, check_samples
 include "team.pxi"
 
 cdef extern from "wide.h" nogil:
+    enum: LANES32
     void transpose32(const char*, int64_t, char*, int64_t)
     void prefetch(const void*)
 
@@ -26,7 +27,7 @@ ctypedef fused number:
     float
 
 cdef enum:
-    SAMPLES = 16    # of a square that is turned in registers
+    SAMPLES = 16    # whose rows are turned together, squares of LANES32 in registers
     FEATURES = 256  # of a sample that are converted at a time
     SMALL = 65536   # numbers that are not worth a second thread
 
@@ -83,11 +84,12 @@ cdef void normalise(const number* x, int64_t n, const float* shift, const float*
 
 cdef void turn(const float* rows, int64_t count, int64_t size, float* y, int64_t n) noexcept nogil:
     """The transpose of `count` rows of this size, which begin FEATURES numbers apart."""
-    cdef int64_t f, i, j, squares = size // SAMPLES if count == SAMPLES else 0
-    for i in range(squares):
-        f = i * SAMPLES
-        transpose32(<const char*>(rows + f), FEATURES * sizeof(float), <char*>(y + f * n), n * sizeof(float))
-    for f in range(squares * SAMPLES, size):
+    cdef int64_t f, i, j, squares = size // LANES32 if count == SAMPLES else 0
+    for i in range(squares * (SAMPLES // LANES32)):
+        f, j = i % squares * LANES32, i // squares * LANES32
+        transpose32(<const char*>(rows + j * FEATURES + f), FEATURES * sizeof(float), <char*>(y + f * n + j),
+                    n * sizeof(float))
+    for f in range(squares * LANES32, size):
         for j in range(count):
             y[f * n + j] = rows[j * FEATURES + f]
 

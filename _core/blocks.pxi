@@ -1,6 +1,6 @@
 # Batch blocks: what the two convolution kernels share.
 #
-# A thread copies a block of the batch of an image, 128 bytes (two vectors) a pixel, to rows of
+# A thread copies a block of the batch of an image, two vectors a pixel, to rows of
 # (channels, packed width) pixels, zero where the image ends. Then pixels lie side by side whatever N is, an
 # offset in bytes names a weight's input under every output pixel alike, and blocks at the end of the batch need no
 # care but in reading and writing. A row is copied just before the first output row that meets it, while the next one
@@ -25,6 +25,8 @@ include "address.pxi"
 include "team.pxi"
 
 cdef extern from "wide.h" nogil:
+    enum: VECTOR_BYTES
+    enum: REGISTERS
     ctypedef void apart "APART"
     ctypedef float vf32
     ctypedef double vf64
@@ -59,9 +61,10 @@ ctypedef fused vector:
     vf64
 
 cdef enum:
-    LINE = 64     # bytes of a vector
-    PIXEL = 128   # bytes of a packed pixel
-    SLACK = 128   # bytes that may be read after the last one
+    LINE = VECTOR_BYTES
+    PIXEL = 2 * LINE   # bytes of a packed pixel
+    SLACK = PIXEL      # bytes that may be read after the last one
+    CACHE_LINE = 64
     BAND = 4           # fewest rows of output worth a thread of their own
     PARTS = 64         # most partial sums of a gradient
     BUDGET = 1 << 19   # bytes of packed input that stay near the processor
@@ -94,7 +97,8 @@ cdef Image image_of(array) except *:
         image.data = <char*>view.buf
         image.streamed = (
             image.channels * image.height * image.width * image.nbytes >= STREAMED
-            and (<size_t>image.data | image.by_channel | image.by_row | image.by_pixel) % LINE == 0
+            and PIXEL >= CACHE_LINE
+            and (<size_t>image.data | image.by_channel | image.by_row | image.by_pixel) % CACHE_LINE == 0
         )
     PyBuffer_Release(&view)
     return image
@@ -180,7 +184,7 @@ cdef start_from(bias, int64_t outputs, int64_t itemsize, char* to):
 
 
 cdef inline int64_t lanes(const vector* _) noexcept nogil:
-    return 16 if vector is vf32 else 8
+    return LINE // <int64_t>sizeof(float) if vector is vf32 else LINE // <int64_t>sizeof(double)
 
 
 cdef inline vector splat(const vector* _, const void* p, int64_t k) noexcept nogil:
@@ -198,7 +202,7 @@ cdef inline vector zeros(const vector* _) noexcept nogil:
 
 cdef inline char* to_line(char* p) noexcept nogil:
     """The next multiple of 64 bytes."""
-    return <char*>((<size_t>p + LINE - 1) // LINE * LINE)
+    return <char*>((<size_t>p + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
 
 
 cdef inline int64_t row_bytes(Image* x, Plan* plan) noexcept nogil:
@@ -270,7 +274,8 @@ cdef inline void copy_pixels(char* packed, const char* source, int64_t step, int
 cdef inline void ask_for(const char* pixel) noexcept nogil:
     """Its part of a block, which is read soon."""
     prefetch(pixel)
-    prefetch(pixel + LINE)
+    if PIXEL > CACHE_LINE:
+        prefetch(pixel + CACHE_LINE)
 
 
 cdef inline void copy_pixel(char* packed, const char* source, int64_t nbytes) noexcept nogil:
@@ -288,7 +293,8 @@ cdef inline void put(char* target, vector a, vector b, int64_t nbytes, bint stre
     pixel[1] = b
     if streamed and nbytes == PIXEL:
         stream_line(target, pixel)
-        stream_line(target + LINE, <char*>pixel + LINE)
+        if PIXEL > CACHE_LINE:
+            stream_line(target + CACHE_LINE, <char*>pixel + CACHE_LINE)
     elif nbytes == PIXEL:
         memcpy(target, pixel, PIXEL)
     else:

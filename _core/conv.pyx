@@ -1,13 +1,12 @@
 """Compiled twin of conv_ref.py, which is its specification.
 
 * no columns in memory: a block of the batch is packed (blocks.pxi) and a weight is an offset into it
-* twelve outputs at a pixel of a block, 24 vectors, are summed in registers (the last eight, or four at two pixels);
-  weights and packed input of a chunk of channels stay in the near caches; taps outside the image are passed over, not
+* as many outputs at a pixel of a block as registers allow are summed there (tile.h); weights and packed input of a chunk of channels stay in the near caches; taps outside the image are passed over, not
   multiplied by zero
 * of 3 x 3 and 5 x 5 taps at stride 1, by tiles where that takes fewer products (winograd.pxi, winograd_outer.pxi)
 * the gradient of x is the same loop over the transposed weight, once for each residue of a pixel
   modulo the stride
-* the gradient of w takes five taps by four outputs at a time over a field of pixels, the batch in lanes, which are
+* the gradient of w takes some taps by four outputs at a time over a field of pixels, the batch in lanes, which are
   summed at its end
 * sums start from the bias; pixels of a large result go past the caches
 * of a pooled result two rows of a panel wait near the processor; pooled gradients spread out as they are packed
@@ -35,8 +34,8 @@ include "winograd_outer.pxi"
 cdef enum:
     PANEL = 30 << 10    # bytes of weights in the nearest cache
     CHUNK = 448 << 10   # bytes of packed input in the next
-    FIELD = 48          # pixels of dy that a tile of its gradient meets at a time, about
-    FEWEST = 16         # pixels, or several blocks are one field
+    FIELD = 6144 // PIXEL   # pixels of dy that a tile of its gradient meets at a time, about
+    FEWEST = 2048 // PIXEL  # pixels, or several blocks are one field
     ENTRIES = 1 << 22   # of all partial sums of a gradient, about
     KEPT = 64           # geometries, with what the loops need to know of them
 

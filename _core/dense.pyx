@@ -2,8 +2,8 @@
 
 * one product c = a b for all, b in panels of two vectors, its rows contiguous: read where they lie or, of a
   transpose (eq. 3), turned a block at a time
-* twelve rows of a panel, 24 vectors, are summed in registers over some hundred terms; those of a, and of a panel of b,
-  stay in the near caches
+* some rows of a panel are summed in registers over some hundred terms (tile.h); those of a, and of a panel of b, stay
+  in the near caches
 * a bias is added, and what is negative set to zero, while a tile's last sums are in the nearest cache
 * a is read as it lies, row by row or column by column; where a tile or a panel has an end, a copy has zeros
 * threads own rows of c, or panels where there are many: each sum is one thread's, in one order
@@ -24,21 +24,25 @@ include "bias_row.pxi"
 include "team.pxi"
 
 cdef extern from "wide.h" nogil:
+    enum: VECTOR_BYTES
     ctypedef float vf32
     ctypedef double vf64
-    vf32 splat32(const void*, int64_t)
-    vf64 splat64(const void*, int64_t)
     void transpose32(const char*, int64_t, char*, int64_t)
     void transpose64(const char*, int64_t, char*, int64_t)
+
+cdef extern from "tile.h" nogil:
+    enum: OUTPUTS
+    void rows32(const char*, int64_t, int64_t, const char*, int64_t, int64_t, char*, int64_t, bint)
+    void rows64(const char*, int64_t, int64_t, const char*, int64_t, int64_t, char*, int64_t, bint)
 
 ctypedef fused vector:
     vf32
     vf64
 
 cdef enum:
-    LINE = 64     # bytes of a vector
-    WIDE = 128    # of a row of a panel
-    ROWS = 12     # of a tile
+    LINE = VECTOR_BYTES
+    WIDE = 2 * LINE   # bytes of a row of a panel
+    ROWS = OUTPUTS    # of a tile
     PANELS = 4    # of b that stay near while all rows of a pass
     DEPTH = 256   # most terms of a sum before the next tile has its turn
     MANY = 1 << 20  # multiplications that are worth a second thread
@@ -188,17 +192,17 @@ cdef void copy_block(const vector* _, const char* source, int64_t row, int64_t c
 
 cdef void tile_of(Product* p, const char* a, int64_t a_row, int64_t a_column, int64_t row, int64_t panel,
                   int64_t first, int64_t depth, const vector* b, int64_t b_row) noexcept nogil:
-    """Adds `depth` terms to up to twelve rows of a panel of c, or sets these where the terms are the first."""
+    """Adds `depth` terms to the rows of a tile, of a panel of c, or sets these where the terms are the first."""
     cdef int64_t i, count = min(ROWS, p.rows - row), nbytes = min(WIDE, p.c_row - panel * WIDE)
     cdef vector[2 * ROWS] sums
     cdef char* c = p.c + row * p.c_row + panel * WIDE
     if count == ROWS and nbytes == WIDE:
-        twelve(a, a_row, a_column, b, b_row, depth, c, p.c_row, first > 0)
+        rows_of(a, a_row, a_column, b, b_row, depth, c, p.c_row, first > 0)
     else:
         memset(sums, 0, sizeof(sums))
         for i in range(count if first else 0):
             memcpy(&sums[2 * i], c + i * p.c_row, nbytes)
-        twelve(a, a_row, a_column, b, b_row, depth, <char*>sums, WIDE, True)
+        rows_of(a, a_row, a_column, b, b_row, depth, <char*>sums, WIDE, True)
         for i in range(count):
             memcpy(c + i * p.c_row, &sums[2 * i], nbytes)
     if p.bias != NULL and first + depth == p.depth:
@@ -210,78 +214,10 @@ cdef void tile_of(Product* p, const char* a, int64_t a_row, int64_t a_column, in
                 add_bias(c + i * p.c_row, nbytes, p.bias, row + i, vector is vf32, p.rectified)
 
 
-cdef inline vector splat(const vector* _, const void* p) noexcept nogil:
-    """The number in every lane."""
+cdef inline void rows_of(const char* a, int64_t row, int64_t step, const vector* b, int64_t b_row, int64_t depth,
+                         char* c, int64_t c_row, bint more) noexcept nogil:
+    """ROWS rows by two vectors of c; they go on from what is there where there is `more`."""
     if vector is vf32:
-        return splat32(p, 0)
+        rows32(a, row, step, <const char*>b, b_row, depth, c, c_row, more)
     else:
-        return splat64(p, 0)
-
-
-cdef void twelve(const char* a, int64_t row, int64_t step, const vector* b, int64_t b_row, int64_t depth,
-                 char* c, int64_t c_row, bint more) noexcept nogil:
-    """Twelve rows by two vectors of c; they go on from what is there where there is `more`."""
-    cdef const vector* p = b
-    cdef const char* q = a + 4 * row
-    cdef const char* t = a + 8 * row
-    cdef vector v, r, s
-    cdef vector a0, a1, b0, b1, c0, c1, d0, d1, e0, e1, f0, f1, g0, g1, h0, h1, i0, i1, j0, j1, l0, l1, m0, m1
-    cdef int64_t i, k, row3 = 3 * row
-    cdef double zero = 0
-    cdef vector* to[ROWS]
-    for i in range(ROWS):
-        to[i] = <vector*>(c + i * c_row)
-    if more:
-        a0, b0, c0, d0, e0, f0 = to[0][0], to[1][0], to[2][0], to[3][0], to[4][0], to[5][0]
-        g0, h0, i0, j0, l0, m0 = to[6][0], to[7][0], to[8][0], to[9][0], to[10][0], to[11][0]
-        a1, b1, c1, d1, e1, f1 = to[0][1], to[1][1], to[2][1], to[3][1], to[4][1], to[5][1]
-        g1, h1, i1, j1, l1, m1 = to[6][1], to[7][1], to[8][1], to[9][1], to[10][1], to[11][1]
-    else:
-        a0 = b0 = c0 = d0 = e0 = f0 = g0 = h0 = i0 = j0 = l0 = m0 = splat(b, &zero)
-        a1 = b1 = c1 = d1 = e1 = f1 = g1 = h1 = i1 = j1 = l1 = m1 = a0
-    for k in range(depth):
-        r, s = p[0], p[1]
-        v = splat(b, a)
-        a0 = a0 + v * r
-        a1 = a1 + v * s
-        v = splat(b, a + row)
-        b0 = b0 + v * r
-        b1 = b1 + v * s
-        v = splat(b, a + 2 * row)
-        c0 = c0 + v * r
-        c1 = c1 + v * s
-        v = splat(b, a + row3)
-        d0 = d0 + v * r
-        d1 = d1 + v * s
-        v = splat(b, q)
-        e0 = e0 + v * r
-        e1 = e1 + v * s
-        v = splat(b, q + row)
-        f0 = f0 + v * r
-        f1 = f1 + v * s
-        v = splat(b, q + 2 * row)
-        g0 = g0 + v * r
-        g1 = g1 + v * s
-        v = splat(b, q + row3)
-        h0 = h0 + v * r
-        h1 = h1 + v * s
-        v = splat(b, t)
-        i0 = i0 + v * r
-        i1 = i1 + v * s
-        v = splat(b, t + row)
-        j0 = j0 + v * r
-        j1 = j1 + v * s
-        v = splat(b, t + 2 * row)
-        l0 = l0 + v * r
-        l1 = l1 + v * s
-        v = splat(b, t + row3)
-        m0 = m0 + v * r
-        m1 = m1 + v * s
-        p = <const vector*>(<const char*>p + b_row)
-        a += step
-        q += step
-        t += step
-    to[0][0], to[1][0], to[2][0], to[3][0], to[4][0], to[5][0] = a0, b0, c0, d0, e0, f0
-    to[6][0], to[7][0], to[8][0], to[9][0], to[10][0], to[11][0] = g0, h0, i0, j0, l0, m0
-    to[0][1], to[1][1], to[2][1], to[3][1], to[4][1], to[5][1] = a1, b1, c1, d1, e1, f1
-    to[6][1], to[7][1], to[8][1], to[9][1], to[10][1], to[11][1] = g1, h1, i1, j1, l1, m1
+        rows64(a, row, step, <const char*>b, b_row, depth, c, c_row, more)

@@ -62,7 +62,7 @@ cdef _narrow(index):
 cdef int64_t loaded_bytes(entries, int64_t rows, int64_t itemsize):
     """What `load` and `load_values` need, with room for cache lines."""
     starts, at, order, used, *_ = entries
-    return (len(starts) + 2 * len(at) + len(used) + rows) * sizeof(int32_t) + (len(at) + rows) * itemsize + 7 * LINE
+    return (len(starts) + 2 * len(at) + len(used) + rows) * sizeof(int32_t) + (len(at) + rows) * itemsize + 7 * CACHE_LINE
 
 
 cdef char* load(Entries* e, entries, int64_t rows, int64_t span, char* memory) except NULL:
@@ -155,7 +155,7 @@ cdef class Scratch:
     cdef char* piece
 
     def __cinit__(self, int64_t nbytes):
-        self.piece = borrow(nbytes + LINE)
+        self.piece = borrow(nbytes + CACHE_LINE)
         if self.piece == NULL:
             raise MemoryError(f"no memory for the {nbytes} bytes that a convolution needs on the way: use a smaller batch")
 
@@ -169,7 +169,7 @@ cdef class Scratch:
 
 cdef int64_t in_lines(int64_t nbytes) noexcept:
     """Bytes of the cache lines that hold so many."""
-    return (nbytes + LINE - 1) // LINE * LINE
+    return (nbytes + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
 
 
 def _sort(const int64_t[::1] bins, int64_t count):

@@ -1,8 +1,15 @@
 # y[o, a, b] = start[o] + sum over k of w[o, k] x[at[k] from (a, b)]: for conv.pyx.
 
+cdef extern from "tile.h" nogil:
+    enum: OUTPUTS  # of a panel of weights: an entry k of all of them lies side by side
+    enum: NARROW   # pixels of a tile of four outputs
+    void tile32(int64_t, const vf32*, const int32_t*, const float*, int64_t, int64_t, int64_t, const float*,
+                const vf32*, char*, int64_t, int64_t)
+    void tile64(int64_t, const vf64*, const int32_t*, const double*, int64_t, int64_t, int64_t, const double*,
+                const vf64*, char*, int64_t, int64_t)
+
 cdef enum:
-    SUMS = 24     # vectors in registers
-    OUTPUTS = 12  # of a panel of weights: an entry k of all of them lies side by side
+    SUMS = 2 * OUTPUTS  # vectors in registers, at most
 
 
 cdef struct Taps:  # the k, in the order (chunk of channels, u, v, channel)
@@ -41,7 +48,7 @@ cdef multiply(w, tables, int64_t outputs, x, bias, y, Plan plan, x_winner=None, 
     cdef int64_t count = len(at)
     if not count:
         plan.span = 0  # nothing is read
-    packed = empty_array((panels * (count + 1) * source.itemsize + LINE,), np.dtype(np.int8))
+    packed = empty_array((panels * (count + 1) * source.itemsize + CACHE_LINE,), np.dtype(np.int8))
     cdef char* weights = to_line(address(packed, PyBUF_WRITABLE))
     start_from(bias, panels, source.itemsize, weights + panels * count * source.itemsize)
     taps.start = weights + panels * count * source.itemsize
@@ -65,7 +72,7 @@ cdef multiply_bands(Taps* taps, const char* weights, Image* x, Image* y, Plan* p
     cdef int threads = team(True)
     # the tables of offsets name pixels of the packed rows only; w has whole panels
     with nogil, parallel(num_threads=threads):
-        memory = <char*>malloc(sums + waiting + size + SLACK + LINE)
+        memory = <char*>malloc(sums + waiting + size + SLACK + CACHE_LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
@@ -156,8 +163,13 @@ cdef inline int64_t in_panels(int64_t outputs) noexcept nogil:
 
 
 cdef inline int64_t panel_width(int64_t outputs) noexcept nogil:
-    """Outputs of a panel of weights when so many are left: twelve, or the last eight or four."""
+    """Outputs of a panel of weights when so many are left: a whole one's, or fewer fours."""
     return min(OUTPUTS, (outputs + 3) // 4 * 4)
+
+
+cdef inline int64_t pixels_of(int64_t wide) noexcept nogil:
+    """Of a tile of so many outputs."""
+    return NARROW if wide == 4 else 1
 
 
 cdef inline Range inside(const int32_t* offsets, int64_t count, int64_t place, int64_t size) noexcept nogil:
@@ -175,12 +187,12 @@ cdef inline Range inside(const int32_t* offsets, int64_t count, int64_t place, i
 cdef void multiply_row(const vector* x, Taps* taps, const char* panel, Range u, int64_t width, int64_t stride,
                        vector* sums, int64_t o, bint zeroth, bint last, Image* y, char* target, int64_t outputs,
                        int64_t nbytes) noexcept nogil:
-    """Adds the taps of a chunk to a row of up to twelve outputs, or of four at two pixels.
+    """Adds the taps of a chunk to a row of the outputs of a panel.
 
     Sums wait in memory of their own between chunks: the target's pixels share few sets of a cache.
     """
     cdef int64_t b = 0, i, j, k, times, count, step = taps.columns * taps.channels
-    cdef int64_t wide = panel_width(outputs), pixels = 2 if wide == 4 else 1
+    cdef int64_t wide = panel_width(outputs), pixels = pixels_of(wide)
     # whole pixels of memory that is read again are written where they belong
     cdef bint there = last and outputs >= wide and nbytes == PIXEL and not y.streamed
     cdef const char* start = <const char*>taps.start + o * (LINE // lanes(x)) if zeroth else NULL
@@ -216,194 +228,10 @@ cdef inline void tile_of(int64_t wide, const vector* x, const int32_t* at, const
 
     They go on from `sums`, or begin at `start` where that is something.
     """
-    if wide == 12:
-        twelve_by_one(x, at, w, times, count, step, start, sums, to, to_row)
-    elif wide == 8:
-        eight_by_one(x, at, w, times, count, step, start, sums, to, to_row)
+    if vector is vf32:
+        tile32(wide, x, at, <const float*>w, times, count, step, <const float*>start, sums, to, to_row, to_pixel)
     else:
-        four_by_two(x, at, w, times, count, step, start, sums, to, to_row, to_pixel)
-
-
-cdef void twelve_by_one(const vector* x, const int32_t* at, const char* w, int64_t times, int64_t count, int64_t step,
-                        const char* start, const vector* sums, char* to, int64_t to_row) noexcept nogil:
-    """Twelve outputs at one pixel, all in registers."""
-    cdef const vector* p
-    cdef vector v, r, s
-    cdef vector a0, b0, c0, d0, e0, f0, g0, h0, i0, j0, l0, m0
-    cdef vector a1, b1, c1, d1, e1, f1, g1, h1, i1, j1, l1, m1
-    cdef int64_t k, _
-    cdef vector* row[12]
-    if start != NULL:
-        a0, b0, c0, d0 = splat(x, start, 0), splat(x, start, 1), splat(x, start, 2), splat(x, start, 3)
-        e0, f0, g0, h0 = splat(x, start, 4), splat(x, start, 5), splat(x, start, 6), splat(x, start, 7)
-        i0, j0, l0, m0 = splat(x, start, 8), splat(x, start, 9), splat(x, start, 10), splat(x, start, 11)
-        a1, b1, c1, d1 = a0, b0, c0, d0
-        e1, f1, g1, h1 = e0, f0, g0, h0
-        i1, j1, l1, m1 = i0, j0, l0, m0
-    else:
-        a0, b0, c0, d0 = sums[0], sums[2], sums[4], sums[6]
-        e0, f0, g0, h0 = sums[8], sums[10], sums[12], sums[14]
-        i0, j0, l0, m0 = sums[16], sums[18], sums[20], sums[22]
-        a1, b1, c1, d1 = sums[1], sums[3], sums[5], sums[7]
-        e1, f1, g1, h1 = sums[9], sums[11], sums[13], sums[15]
-        i1, j1, l1, m1 = sums[17], sums[19], sums[21], sums[23]
-    for _ in range(times):
-        for k in range(count):
-            p = <const vector*>(<const char*>x + at[k])
-            r, s = p[0], p[1]
-            v = splat(x, w, 12 * k)
-            a0 = a0 + v * r
-            a1 = a1 + v * s
-            v = splat(x, w, 12 * k + 1)
-            b0 = b0 + v * r
-            b1 = b1 + v * s
-            v = splat(x, w, 12 * k + 2)
-            c0 = c0 + v * r
-            c1 = c1 + v * s
-            v = splat(x, w, 12 * k + 3)
-            d0 = d0 + v * r
-            d1 = d1 + v * s
-            v = splat(x, w, 12 * k + 4)
-            e0 = e0 + v * r
-            e1 = e1 + v * s
-            v = splat(x, w, 12 * k + 5)
-            f0 = f0 + v * r
-            f1 = f1 + v * s
-            v = splat(x, w, 12 * k + 6)
-            g0 = g0 + v * r
-            g1 = g1 + v * s
-            v = splat(x, w, 12 * k + 7)
-            h0 = h0 + v * r
-            h1 = h1 + v * s
-            v = splat(x, w, 12 * k + 8)
-            i0 = i0 + v * r
-            i1 = i1 + v * s
-            v = splat(x, w, 12 * k + 9)
-            j0 = j0 + v * r
-            j1 = j1 + v * s
-            v = splat(x, w, 12 * k + 10)
-            l0 = l0 + v * r
-            l1 = l1 + v * s
-            v = splat(x, w, 12 * k + 11)
-            m0 = m0 + v * r
-            m1 = m1 + v * s
-        at += step
-        w += 12 * step * (LINE // lanes(x))
-    for k in range(12):
-        row[k] = <vector*>(to + k * to_row)
-    row[0][0], row[1][0], row[2][0], row[3][0] = a0, b0, c0, d0
-    row[4][0], row[5][0], row[6][0], row[7][0] = e0, f0, g0, h0
-    row[8][0], row[9][0], row[10][0], row[11][0] = i0, j0, l0, m0
-    row[0][1], row[1][1], row[2][1], row[3][1] = a1, b1, c1, d1
-    row[4][1], row[5][1], row[6][1], row[7][1] = e1, f1, g1, h1
-    row[8][1], row[9][1], row[10][1], row[11][1] = i1, j1, l1, m1
-
-
-cdef void eight_by_one(const vector* x, const int32_t* at, const char* w, int64_t times, int64_t count, int64_t step,
-                       const char* start, const vector* sums, char* to, int64_t to_row) noexcept nogil:
-    """Eight outputs at one pixel, all in registers."""
-    cdef const vector* p
-    cdef vector v, r, s
-    cdef vector a0, b0, c0, d0, e0, f0, g0, h0
-    cdef vector a1, b1, c1, d1, e1, f1, g1, h1
-    cdef int64_t k, _
-    cdef vector* row[8]
-    if start != NULL:
-        a0, b0, c0, d0 = splat(x, start, 0), splat(x, start, 1), splat(x, start, 2), splat(x, start, 3)
-        e0, f0, g0, h0 = splat(x, start, 4), splat(x, start, 5), splat(x, start, 6), splat(x, start, 7)
-        a1, b1, c1, d1 = a0, b0, c0, d0
-        e1, f1, g1, h1 = e0, f0, g0, h0
-    else:
-        a0, b0, c0, d0 = sums[0], sums[2], sums[4], sums[6]
-        e0, f0, g0, h0 = sums[8], sums[10], sums[12], sums[14]
-        a1, b1, c1, d1 = sums[1], sums[3], sums[5], sums[7]
-        e1, f1, g1, h1 = sums[9], sums[11], sums[13], sums[15]
-    for _ in range(times):
-        for k in range(count):
-            p = <const vector*>(<const char*>x + at[k])
-            r, s = p[0], p[1]
-            v = splat(x, w, 8 * k)
-            a0 = a0 + v * r
-            a1 = a1 + v * s
-            v = splat(x, w, 8 * k + 1)
-            b0 = b0 + v * r
-            b1 = b1 + v * s
-            v = splat(x, w, 8 * k + 2)
-            c0 = c0 + v * r
-            c1 = c1 + v * s
-            v = splat(x, w, 8 * k + 3)
-            d0 = d0 + v * r
-            d1 = d1 + v * s
-            v = splat(x, w, 8 * k + 4)
-            e0 = e0 + v * r
-            e1 = e1 + v * s
-            v = splat(x, w, 8 * k + 5)
-            f0 = f0 + v * r
-            f1 = f1 + v * s
-            v = splat(x, w, 8 * k + 6)
-            g0 = g0 + v * r
-            g1 = g1 + v * s
-            v = splat(x, w, 8 * k + 7)
-            h0 = h0 + v * r
-            h1 = h1 + v * s
-        at += step
-        w += 8 * step * (LINE // lanes(x))
-    for k in range(8):
-        row[k] = <vector*>(to + k * to_row)
-    row[0][0], row[1][0], row[2][0], row[3][0] = a0, b0, c0, d0
-    row[4][0], row[5][0], row[6][0], row[7][0] = e0, f0, g0, h0
-    row[0][1], row[1][1], row[2][1], row[3][1] = a1, b1, c1, d1
-    row[4][1], row[5][1], row[6][1], row[7][1] = e1, f1, g1, h1
-
-
-cdef void four_by_two(const vector* x, const int32_t* at, const char* w, int64_t times, int64_t count, int64_t step,
-                      const char* start, const vector* sums, char* to, int64_t to_row, int64_t to_pixel) noexcept nogil:
-    """Four outputs at two pixels."""
-    cdef const vector* p
-    cdef vector v, a, b, c, d
-    cdef vector a0, b0, c0, d0, a1, b1, c1, d1, a2, b2, c2, d2, a3, b3, c3, d3
-    cdef int64_t k, _
-    cdef vector* row[8]
-    if start != NULL:
-        a0, a1, a2, a3 = splat(x, start, 0), splat(x, start, 1), splat(x, start, 2), splat(x, start, 3)
-        b0, b1, b2, b3 = a0, a1, a2, a3
-        c0, c1, c2, c3 = a0, a1, a2, a3
-        d0, d1, d2, d3 = a0, a1, a2, a3
-    else:
-        a0, b0, c0, d0, a1, b1, c1, d1 = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]
-        a2, b2, c2, d2, a3, b3, c3, d3 = sums[8], sums[9], sums[10], sums[11], sums[12], sums[13], sums[14], sums[15]
-    for _ in range(times):
-        for k in range(count):
-            p = <const vector*>(<const char*>x + at[k])
-            a, b, c, d = p[0], p[1], p[2], p[3]
-            v = splat(x, w, 4 * k)
-            a0 = a0 + v * a
-            b0 = b0 + v * b
-            c0 = c0 + v * c
-            d0 = d0 + v * d
-            v = splat(x, w, 4 * k + 1)
-            a1 = a1 + v * a
-            b1 = b1 + v * b
-            c1 = c1 + v * c
-            d1 = d1 + v * d
-            v = splat(x, w, 4 * k + 2)
-            a2 = a2 + v * a
-            b2 = b2 + v * b
-            c2 = c2 + v * c
-            d2 = d2 + v * d
-            v = splat(x, w, 4 * k + 3)
-            a3 = a3 + v * a
-            b3 = b3 + v * b
-            c3 = c3 + v * c
-            d3 = d3 + v * d
-        at += step
-        w += 4 * step * (LINE // lanes(x))
-    for k in range(8):
-        row[k] = <vector*>(to + k // 2 * to_row + k % 2 * to_pixel)
-    row[0][0], row[0][1], row[1][0], row[1][1] = a0, b0, c0, d0
-    row[2][0], row[2][1], row[3][0], row[3][1] = a1, b1, c1, d1
-    row[4][0], row[4][1], row[5][0], row[5][1] = a2, b2, c2, d2
-    row[6][0], row[6][1], row[7][0], row[7][1] = a3, b3, c3, d3
+        tile64(wide, x, at, <const double*>w, times, count, step, <const double*>start, sums, to, to_row, to_pixel)
 
 
 cdef void pack_weights(const floating* w, const int64_t* places, int64_t taps, int64_t by_output, int64_t outputs,

@@ -1,11 +1,15 @@
 # dw[o, k] = sum over (a, b, n) of dy[o, a, b, n] x[at[k] from (a, b), n]: for conv.pyx.
 #
-# A tile is five k by a panel of four outputs, 20 vectors of sums that meet all pixels of a field before their lanes
-# are summed. Both x and dy are packed, so that what lies outside the image or beyond the batch is zero.
+# A tile is some k by a panel of four outputs, whose vectors of sums meet all pixels of a field before their lanes are
+# summed. Both x and dy are packed, so that what lies outside the image or beyond the batch is zero.
 
-cdef enum:
-    TILE = 5    # taps
-    ACROSS = 4  # outputs
+cdef extern from "tile.h" nogil:
+    enum: TILE    # taps
+    enum: ACROSS  # outputs
+    void meet32(const char*, const int32_t*, const char*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
+                int64_t, float*)
+    void meet64(const char*, const int32_t*, const char*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
+                int64_t, double*)
 
 
 cdef struct Tiles:
@@ -51,7 +55,7 @@ cdef outer_parts(Tiles* tiles, Image* dy, Image* x, Plan* plan, char* partial):
     cdef int threads = team(True)
     # offsets name pixels of the packed rows only; a job adds to panels of its own, of its part of `partial`
     with nogil, parallel(num_threads=threads):
-        memory = <char*>malloc(tiles.blocks * size + ACROSS * field + LINE)
+        memory = <char*>malloc(tiles.blocks * size + ACROSS * field + CACHE_LINE)
         for job in prange(tiles.parts * tiles.groups, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
@@ -126,73 +130,19 @@ cdef void outer_panel(const vector* packed, const char* grads, Tiles* tiles, Ima
         d = grads + (top - begin) * d_row + field[2] * PIXEL
         if zeroth:
             memset(sums, 0, TILE * ACROSS * dy.itemsize)
-        five_by_four(packed, x, tiles.at + TILE * i, d, tiles.blocks, min(end, field[1]) - top,
-                     (field[3] - field[2]) * (PIXEL // LINE), size, plan.stride * row, (end - begin) * d_row, d_row,
-                     sums)
+        meet(packed, x, tiles.at + TILE * i, d, tiles.blocks, min(end, field[1]) - top,
+                     (field[3] - field[2]) * (PIXEL // LINE), size, plan.stride * row, (end - begin) * d_row, d_row, sums)
         sums += TILE * ACROSS * dy.itemsize
 
 
-cdef void five_by_four(const vector* _, const char* x, const int32_t* at, const char* dy, int64_t blocks,
-                       int64_t height, int64_t width, int64_t x_block, int64_t x_row, int64_t dy_block,
-                       int64_t dy_row, char* sums) noexcept nogil:
-    """Adds five taps by four outputs to `sums` (5, 4), over the vectors of a field of blocks, rows and columns."""
-    cdef const char* p
-    cdef const char* q
-    cdef int64_t block, i, j
-    cdef int64_t i0 = at[0], i1 = at[1], i2 = at[2], i3 = at[3], i4 = at[4]
-    cdef int64_t output = blocks * dy_block, output3 = 3 * output, itemsize = LINE // lanes(_)
-    cdef vector v, r, s, t, u
-    cdef vector a0 = zeros(_), a1 = a0, a2 = a0, a3 = a0
-    cdef vector b0 = a0, b1 = a0, b2 = a0, b3 = a0
-    cdef vector c0 = a0, c1 = a0, c2 = a0, c3 = a0
-    cdef vector e0 = a0, e1 = a0, e2 = a0, e3 = a0
-    cdef vector f0 = a0, f1 = a0, f2 = a0, f3 = a0
-    for block in range(blocks):
-        for i in range(height):
-            p, q = x + block * x_block + i * x_row, dy + block * dy_block + i * dy_row
-            for j in range(width):
-                r, s = (<const vector*>q)[0], (<const vector*>(q + output))[0]
-                t, u = (<const vector*>(q + 2 * output))[0], (<const vector*>(q + output3))[0]
-                v = (<const vector*>(p + i0))[0]
-                a0 = a0 + v * r
-                a1 = a1 + v * s
-                a2 = a2 + v * t
-                a3 = a3 + v * u
-                v = (<const vector*>(p + i1))[0]
-                b0 = b0 + v * r
-                b1 = b1 + v * s
-                b2 = b2 + v * t
-                b3 = b3 + v * u
-                v = (<const vector*>(p + i2))[0]
-                c0 = c0 + v * r
-                c1 = c1 + v * s
-                c2 = c2 + v * t
-                c3 = c3 + v * u
-                v = (<const vector*>(p + i3))[0]
-                e0 = e0 + v * r
-                e1 = e1 + v * s
-                e2 = e2 + v * t
-                e3 = e3 + v * u
-                v = (<const vector*>(p + i4))[0]
-                f0 = f0 + v * r
-                f1 = f1 + v * s
-                f2 = f2 + v * t
-                f3 = f3 + v * u
-                p += LINE
-                q += LINE
-    add_sums(sums, a0, a1, a2, a3)
-    add_sums(sums + 4 * itemsize, b0, b1, b2, b3)
-    add_sums(sums + 8 * itemsize, c0, c1, c2, c3)
-    add_sums(sums + 12 * itemsize, e0, e1, e2, e3)
-    add_sums(sums + 16 * itemsize, f0, f1, f2, f3)
-
-
-cdef inline void add_sums(char* to, vector a, vector b, vector c, vector d) noexcept nogil:
-    """Adds the sum of each one's lanes to four numbers."""
+cdef inline void meet(const vector* _, const char* x, const int32_t* at, const char* dy, int64_t blocks, int64_t height,
+                      int64_t width, int64_t x_block, int64_t x_row, int64_t dy_block, int64_t dy_row,
+                      char* sums) noexcept nogil:
+    """Adds TILE taps by ACROSS outputs to `sums`, over the vectors of a field of blocks, rows and columns."""
     if vector is vf32:
-        add_sums32(<float*>to, a, b, c, d)
+        meet32(x, at, dy, blocks * dy_block, blocks, height, width, x_block, x_row, dy_block, dy_row, <float*>sums)
     else:
-        add_sums64(<double*>to, a, b, c, d)
+        meet64(x, at, dy, blocks * dy_block, blocks, height, width, x_block, x_row, dy_block, dy_row, <double*>sums)
 
 
 cdef void collect(floating* partial, Tiles* tiles, const int64_t* places, int64_t taps, floating* dw,

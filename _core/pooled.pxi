@@ -27,10 +27,10 @@ cdef inline void put_largest(char* target, Image* y, vector a0, vector a1, vecto
     cdef uint8_t* to = winner if nbytes == PIXEL else &places[0]
     if vector is vf32:
         a0 = largest32(a0, b0, c0, d0, to)
-        a1 = largest32(a1, b1, c1, d1, to + 16)
+        a1 = largest32(a1, b1, c1, d1, to + lanes(&a0))
     else:
         a0 = largest64(a0, b0, c0, d0, to)
-        a1 = largest64(a1, b1, c1, d1, to + 8)
+        a1 = largest64(a1, b1, c1, d1, to + lanes(&a0))
     put(target, a0, a1, nbytes, y.streamed)
     if nbytes < PIXEL:
         memcpy(winner, places, nbytes // (LINE // lanes(&a0)))

@@ -7,27 +7,27 @@
 #define MINISPARSE_SUMS_H
 
 #include <math.h>
-#include <stdint.h>
 
-typedef double sums_wide __attribute__((vector_size(64)));
-typedef float sums_f32 __attribute__((vector_size(64), aligned(4), may_alias));
-typedef double sums_f64 __attribute__((vector_size(64), aligned(8), may_alias));
-typedef float sums_half __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int32_t sums_i32 __attribute__((vector_size(64)));
-typedef int64_t sums_i64 __attribute__((vector_size(64)));
+#include "vectors.h"
+
 #define SUMS_BLOCK 2048  /* numbers */
 
-static inline sums_wide sums_widened_f32(sums_f32 v)
+static inline vf64 sums_widened_f32(vf32 v)
 {
+    typedef float sums_half __attribute__((vector_size(VECTOR_BYTES / 2), aligned(4), may_alias));
     const sums_half *half = (const sums_half *)&v;
-    return __builtin_convertvector(half[0], sums_wide) + __builtin_convertvector(half[1], sums_wide);
+    return __builtin_convertvector(half[0], vf64) + __builtin_convertvector(half[1], vf64);
 }
 
-static inline sums_wide sums_widened_f64(sums_f64 v) { return v; }
+static inline vf64 sums_widened_f64(vf64 v) { return v; }
 
-static inline double sums_total(sums_wide v)
+/* By halves. */
+static inline double sums_total(vf64 v)
 {
-    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+    for (int n = VECTOR_BYTES / 16; n; n /= 2)
+        for (int i = 0; i < n; i++)
+            v[i] += v[i + n];
+    return v[0];
 }
 
 #define XHAT(x) (((x) - mean) * inverse)
@@ -40,7 +40,7 @@ static inline double sums_total(sums_wide v)
 #define SUM(name, number, vector)                                                                              \
     static inline double block_##name(const number *x, int64_t n)                                              \
     {                                                                                                          \
-        const int64_t lanes = 64 / sizeof(number);                                                             \
+        const int64_t lanes = VECTOR_BYTES / sizeof(number);                                                   \
         vector a = {0}, b = a, c = a, d = a; /* so that none waits for another */                              \
         double rest = 0;                                                                                       \
         int64_t i = 0;                                                                                         \
@@ -50,7 +50,7 @@ static inline double sums_total(sums_wide v)
         }                                                                                                      \
         for (; i < n; i++)                                                                                     \
             rest += x[i];                                                                                      \
-        return sums_total(sums_widened_##name((a + b) + (c + d))) + rest;                                      \
+        return sums_total(sums_widened_##name((a + b) + (c + d))) + rest;                                           \
     }                                                                                                          \
     static inline double sum_##name(const number *x, int64_t n)                                                \
     {                                                                                                          \
@@ -71,7 +71,7 @@ static inline double sums_total(sums_wide v)
 #define MOMENTS(name, number, vector)                                                                          \
     static inline void off_##name(const number *x, int64_t n, number about, double *sum, double *squares)      \
     {                                                                                                          \
-        const int64_t lanes = 64 / sizeof(number);                                                             \
+        const int64_t lanes = VECTOR_BYTES / sizeof(number);                                                   \
         vector a = {0}, b = a, e = a, f = a, off;                                                              \
         double rest = 0, its_squares = 0;                                                                      \
         int64_t i = 0;                                                                                         \
@@ -85,8 +85,8 @@ static inline double sums_total(sums_wide v)
             const double d = (double)x[i] - about;                                                             \
             rest += d, its_squares += d * d;                                                                   \
         }                                                                                                      \
-        *sum = sums_total(sums_widened_##name(a + b)) + rest;                                                  \
-        *squares = sums_total(sums_widened_##name(e + f)) + its_squares;                                       \
+        *sum = sums_total(sums_widened_##name(a + b)) + rest;                                                       \
+        *squares = sums_total(sums_widened_##name(e + f)) + its_squares;                                            \
     }                                                                                                          \
     static inline void moments_##name(const number *x, int64_t n, double *mean, double *var)                   \
     {                                                                                                          \
@@ -114,8 +114,8 @@ static inline double sums_total(sums_wide v)
         const number *dy, const number *x, int64_t n, number mean, number inverse, number gain, number bias,   \
         const int rectified, double *dgain, double *dbias)                                                     \
     {                                                                                                          \
-        const int64_t lanes = 64 / sizeof(number);                                                             \
-        sums_wide biases = {0}, gains = biases;                                                                \
+        const int64_t lanes = VECTOR_BYTES / sizeof(number);                                                   \
+        vf64 biases = {0}, gains = biases;                                                                     \
         double rest = 0, slope = 0;                                                                            \
         int64_t i = 0;                                                                                         \
         while (i + 2 * lanes <= n) {                                                                           \
@@ -128,10 +128,10 @@ static inline double sums_total(sums_wide v)
                 xhat = XHAT(q[1]), d = THROUGH(p[1], xhat, vector, integers);                                  \
                 b += d, f += d * xhat;                                                                         \
             }                                                                                                  \
-            biases += sums_widened_##name(a + b), gains += sums_widened_##name(e + f);                         \
+            biases += sums_widened_##name(a + b), gains += sums_widened_##name(e + f);                                   \
         }                                                                                                      \
         if (!isfinite(sums_total(biases) + sums_total(gains)))                                                 \
-            i = 0, biases = gains = (sums_wide){0};                                                            \
+            i = 0, biases = gains = (vf64){0};                                                                 \
         for (; i < n; i++) {                                                                                   \
             const number h = XHAT(x[i]), g = !rectified || gain * h + bias > 0 ? dy[i] : 0;                    \
             rest += g, slope += (double)g * (double)h;                                                         \
@@ -144,6 +144,6 @@ static inline double sums_total(sums_wide v)
     MOMENTS(name, number, vector)                                                                              \
     SLOPES(name, number, vector, integers)
 
-SUMS(f32, float, sums_f32, sums_i32)
-SUMS(f64, double, sums_f64, sums_i64)
+SUMS(f32, float, vf32, vi32)
+SUMS(f64, double, vf64, vi64)
 #endif

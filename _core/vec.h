@@ -1,25 +1,11 @@
 /* Vector types for the kernels: arithmetic on them is plain C, so that named accumulators stay in registers.
 
-   As wide as the target's registers, so that sixteen of them fit; no alignment beyond that of one number;
-   may alias the arrays that hold the numbers. GCC and Clang. */
+   As wide as the target's registers, so that sixteen of them fit (vectors.h). */
 
 #ifndef MINISPARSE_VEC_H
 #define MINISPARSE_VEC_H
 
-#include <stdint.h>
-
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
-#endif
-
-typedef float vf32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-typedef double vf64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
-typedef int32_t vi32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-typedef int64_t vi64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+#include "vectors.h"
 
 static const vf32 zero_vf32 = {0};
 static const vf64 zero_vf64 = {0};

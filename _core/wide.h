@@ -1,36 +1,51 @@
-/* Vectors of 64 bytes whatever the processor: two of them are a batch block of one pixel. They may stand at any
- * address of a float or double; the compiler keeps them in registers and lowers them to what there is. */
+/* Arithmetic on vectors that a batch block's kernels need: two vectors are a block of one pixel. */
 #ifndef MINISPARSE_WIDE_H
 #define MINISPARSE_WIDE_H
 
-typedef float vf32 __attribute__((vector_size(64), aligned(4), may_alias));
-typedef double vf64 __attribute__((vector_size(64), aligned(8), may_alias));
+#include "vectors.h"
+
+#if VECTOR_BYTES == 64
+#define EACH_LANE32 {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+#define EACH_LANE64 {0, 1, 2, 3, 4, 5, 6, 7}
+#elif VECTOR_BYTES == 32
+#define EACH_LANE32 {0, 1, 2, 3, 4, 5, 6, 7}
+#define EACH_LANE64 {0, 1, 2, 3}
+#else
+#define EACH_LANE32 {0, 1, 2, 3}
+#define EACH_LANE64 {0, 1}
+#endif
+enum { LANES32 = VECTOR_BYTES / 4, LANES64 = VECTOR_BYTES / 8 };
+
+#define UNROLLED _Pragma("GCC unroll 16")
+#define INLINED static inline __attribute__((always_inline)) void
 
 /* Entry k in every lane. */
 static inline vf32 splat32(const void *p, long long k) { return ((const float *)p)[k] - (vf32){0}; }
 static inline vf64 splat64(const void *p, long long k) { return ((const double *)p)[k] - (vf64){0}; }
 
-/* The sum of the lanes, by halves. */
+/* The sum of the lanes, 16 bytes of them at a time. */
 static inline float sum32(vf32 a)
 {
-    typedef float half __attribute__((vector_size(32), aligned(4), may_alias));
-    typedef float quarter __attribute__((vector_size(16), aligned(4), may_alias));
-    half h = ((half *)&a)[0] + ((half *)&a)[1];
-    quarter q = ((quarter *)&h)[0] + ((quarter *)&h)[1];
-    return (q[0] + q[1]) + (q[2] + q[3]);
+    typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+    four sum = *(four *)&a;
+    for (int i = 1; i < LANES32 / 4; i++)
+        sum += ((four *)&a)[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 static inline double sum64(vf64 a)
 {
-    typedef double half __attribute__((vector_size(32), aligned(8), may_alias));
-    half h = ((half *)&a)[0] + ((half *)&a)[1];
-    return (h[0] + h[1]) + (h[2] + h[3]);
+    typedef double two __attribute__((vector_size(16), aligned(8), may_alias));
+    two sum = *(two *)&a;
+    for (int i = 1; i < LANES64 / 2; i++)
+        sum += ((two *)&a)[i];
+    return sum[0] + sum[1];
 }
 
 /* A square of lanes, row i `step` bytes after row i - 1, becomes its transpose, row i i `to_step` after row i - 1.
  * Squares of w lanes off the diagonal of squares of 2 w change places, for w = 1, 2, 4, ... */
 #ifdef __clang__
-#define TRANSPOSE(name, number, vector, integers, lanes, ...)                                      \
+#define TRANSPOSE(name, number, vector, integers, lanes, each_lane)                                \
     static inline void name(const char *from, long long step, char *to, long long to_step)         \
     {                                                                                              \
         for (int i = 0; i < lanes; i++)                                                            \
@@ -38,10 +53,10 @@ static inline double sum64(vf64 a)
                 ((number *)(to + j * to_step))[i] = ((const number *)(from + i * step))[j];        \
     }
 #else
-#define TRANSPOSE(name, number, vector, integers, lanes, ...)                                      \
+#define TRANSPOSE(name, number, vector, integers, lanes, each_lane)                                \
     static inline void name(const char *from, long long step, char *to, long long to_step)         \
     {                                                                                              \
-        const integers lane = {__VA_ARGS__};                                                       \
+        const integers lane = each_lane;                                                           \
         vector row[lanes];                                                                         \
         for (int i = 0; i < lanes; i++)                                                            \
             row[i] = *(const vector *)(from + i * step);                                           \
@@ -59,15 +74,13 @@ static inline double sum64(vf64 a)
             *(vector *)(to + i * to_step) = row[i];                                                \
     }
 #endif
-typedef int vi32 __attribute__((vector_size(64)));
-typedef long long vi64 __attribute__((vector_size(64)));
-TRANSPOSE(transpose32, float, vf32, vi32, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
+TRANSPOSE(transpose32, float, vf32, vi32, LANES32, EACH_LANE32)
+TRANSPOSE(transpose64, double, vf64, vi64, LANES64, EACH_LANE64)
 
 /* Adds the sums of the lanes of four vectors to four numbers: pairs of lanes and of vectors change places as above,
  * and what stands in one place of both is added. */
-#ifdef __clang__
-#define ADD_SUMS(name, number, vector, integers, lanes, sum, ...)                                  \
+#if defined(__clang__) || VECTOR_BYTES == 16
+#define ADD_SUMS(name, number, vector, integers, lanes, sum, each_lane)                            \
     static inline void name(number *to, vector a, vector b, vector c, vector d)                    \
     {                                                                                              \
         to[0] += sum(a), to[1] += sum(b), to[2] += sum(c), to[3] += sum(d);                        \
@@ -76,11 +89,11 @@ TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
 #define ADDED(a, b, w)                                                                             \
     (__builtin_shuffle(a, b, lane + (((lane & w) == w) & (lanes_of - w)))                          \
      + __builtin_shuffle(a, b, lane + w + (((lane & w) == w) & (lanes_of - w))))
-#define ADD_SUMS(name, number, vector, integers, lanes, sum, ...)                                  \
+#define ADD_SUMS(name, number, vector, integers, lanes, sum, each_lane)                            \
     static inline void name(number *to, vector a, vector b, vector c, vector d)                    \
     {                                                                                              \
         typedef number four __attribute__((vector_size(4 * sizeof(number)), aligned(sizeof(number)), may_alias)); \
-        const integers lane = {__VA_ARGS__};                                                       \
+        const integers lane = each_lane;                                                           \
         enum { lanes_of = lanes };                                                                 \
         const vector ab = ADDED(a, b, 1), cd = ADDED(c, d, 1), all = ADDED(ab, cd, 2);             \
         four total = *(four *)to;                                                                  \
@@ -89,8 +102,8 @@ TRANSPOSE(transpose64, double, vf64, vi64, 8, 0, 1, 2, 3, 4, 5, 6, 7)
         *(four *)to = total;                                                                       \
     }
 #endif
-ADD_SUMS(add_sums32, float, vf32, vi32, 16, sum32, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-ADD_SUMS(add_sums64, double, vf64, vi64, 8, sum64, 0, 1, 2, 3, 4, 5, 6, 7)
+ADD_SUMS(add_sums32, float, vf32, vi32, LANES32, sum32, EACH_LANE32)
+ADD_SUMS(add_sums64, double, vf64, vi64, LANES64, sum64, EACH_LANE64)
 
 /* Two vectors, +0 in the lanes whose winner is another place and for -0: a loop, which compilers widen bytes in. */
 #define KEEP(name, number, lanes)                                                                  \
@@ -100,8 +113,8 @@ ADD_SUMS(add_sums64, double, vf64, vi64, 8, sum64, 0, 1, 2, 3, 4, 5, 6, 7)
         for (int i = 0; i < 2 * lanes; i++)                                                        \
             ((number *)to)[i] = 0 + (winner[i] == place ? ((const number *)from)[i] : 0);          \
     }
-KEEP(keep32, float, 16)
-KEEP(keep64, double, 8)
+KEEP(keep32, float, LANES32)
+KEEP(keep64, double, LANES64)
 /* One of two by a mask of all ones and all zeros; and the largest of four and, in each lane, which it was: of equal
  * ones the first, and the last NaN. */
 #define CHALLENGE(name, place, x)                                                                  \
@@ -123,10 +136,10 @@ KEEP(keep64, double, 8)
         *(bytes *)winner = __builtin_convertvector(won, bytes);                                    \
         return most;                                                                               \
     }
-typedef unsigned char vu8x16 __attribute__((vector_size(16), aligned(1), may_alias));
-typedef unsigned char vu8x8 __attribute__((vector_size(8), aligned(1), may_alias));
-LARGEST(32, vf32, vi32, vu8x16)
-LARGEST(64, vf64, vi64, vu8x8)
+typedef unsigned char vu8of32 __attribute__((vector_size(LANES32), aligned(1), may_alias));
+typedef unsigned char vu8of64 __attribute__((vector_size(LANES64), aligned(1), may_alias));
+LARGEST(32, vf32, vi32, vu8of32)
+LARGEST(64, vf64, vi64, vu8of64)
 
 /* max(gain ((x - mean) inverse) + bias, 0) in place, p = (mean, inverse, gain, bias); NaN stays. Rounded after each
  * operation, as norm.pyx does. */

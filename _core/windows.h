@@ -144,6 +144,6 @@
     POOLED_SLOPES(name, number, vector, integers, chosen, lanes)                                               \
     POOLED_GRADIENT(name, number, vector, integers, lanes)
 
-WINDOWS(f32, float, vf32, vi32, int, chosen32, largest32, 16)
-WINDOWS(f64, double, vf64, vi64, long long, chosen64, largest64, 8)
+WINDOWS(f32, float, vf32, vi32, int32_t, chosen32, largest32, LANES32)
+WINDOWS(f64, double, vf64, vi64, int64_t, chosen64, largest64, LANES64)
 #endif

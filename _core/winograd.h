@@ -10,8 +10,6 @@
 
 #define HALF_ROOT 0.70710678118654752440
 #define ROOT 1.41421356237309504880
-#define UNROLLED _Pragma("GCC unroll 8")
-#define INLINED static inline __attribute__((always_inline)) void
 #define SQUARE_OF(vector) const vector *d, long long row, long long column, vector *v, long long to_row, long long to_column
 
 /* v = B^T d, six of six; v = B d, its transpose; v = A d, the polynomial of n coefficients at the points; v = A^T d. */

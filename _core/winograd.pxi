@@ -56,7 +56,7 @@ cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=N
     part(&tiling, &source if spreads else &target, channels)
     at = (np.arange(channels) * (tiling.group * PIXEL)).astype(np.int32)
     tiling.at = <const int32_t*>address(at)
-    packed = empty_array((panels * (POINTS * channels + 1) * source.itemsize + OUTPUTS * 8 + LINE,), np.dtype(np.int8))
+    packed = empty_array((panels * (POINTS * channels + 1) * source.itemsize + OUTPUTS * 8 + CACHE_LINE,), np.dtype(np.int8))
     cdef char* weights = to_line(address(packed, PyBUF_WRITABLE))
     cdef char* start = weights + panels * POINTS * channels * source.itemsize
     cdef char* zero = start + panels * source.itemsize
@@ -91,7 +91,7 @@ cdef multiply_tiles(Tiling* tiling, Image* x, Image* y):
     cdef int threads = team(True)
     # offsets name channels of a group only; weights have whole panels
     with nogil, parallel(num_threads=threads):
-        memory = <char*>malloc(rows + points + POINTS * tiling.sums + spread + LINE)
+        memory = <char*>malloc(rows + points + POINTS * tiling.sums + spread + CACHE_LINE)
         for task in prange(blocks * bands, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
@@ -175,7 +175,7 @@ cdef void transform_squares(vector* rows, char* points, int64_t point, Image* x,
 cdef void multiply_points(const vector* _, const char* points, char* sums, Tiling* tiling, int64_t channels, int64_t o,
                           int64_t outputs, int64_t count) noexcept nogil:
     """At each point the products of a panel of weights with the tiles of a group."""
-    cdef int64_t i, k, wide = panel_width(outputs), pixels = 2 if wide == 4 else 1
+    cdef int64_t i, k, wide = panel_width(outputs), pixels = pixels_of(wide)
     cdef const char* panel = tiling.weights + o * POINTS * channels * (LINE // lanes(_))
     for k in range(POINTS):
         for i in range((count + pixels - 1) // pixels):

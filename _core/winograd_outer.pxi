@@ -1,10 +1,10 @@
 # dw = G^T [sum over tiles of (A dy A^T) * (B^T x B)] G (winograd.py): for conv.pyx.
 #
-# A field is eight tiles of whatever rows and blocks. At each of the 36 points five channels of x by four outputs of dy
+# A field is some tiles of whatever rows and blocks. At each of the 36 points TILE channels of x by four outputs of dy
 # meet in its vectors, as in outer.pxi, before the lanes are summed.
 
 cdef enum:
-    TOGETHER = 8  # tiles of a field
+    TOGETHER = 1024 // PIXEL  # tiles of a field
 
 
 cdef struct Fields:
@@ -40,7 +40,7 @@ cdef outer_by_tiles(dy, x, dw, int64_t padding, size, winner, normal):
     fields.dy_point = ((fields.panels + fields.groups - 1) // fields.groups * ACROSS * TOGETHER + 1) * PIXEL
     at = (np.arange(TILE) * (TOGETHER * PIXEL)).astype(np.int32)
     fields.at = <const int32_t*>address(at)
-    partial = empty_array((fields.parts * POINTS * fields.entries + LINE,), dy.dtype)
+    partial = empty_array((fields.parts * POINTS * fields.entries + CACHE_LINE,), dy.dtype)
     outer_fields(&fields, &target, &source, address(partial, PyBUF_WRITABLE))
     if source.itemsize == sizeof(float):
         collect_points[vf32](<vf32*>address(partial), &fields, kernel, target.channels, source.channels,
@@ -58,7 +58,7 @@ cdef outer_fields(Fields* fields, Image* dy, Image* x, char* partial):
     cdef int threads = team(True)
     # a job adds to panels of its own, of its part of `partial`
     with nogil, parallel(num_threads=threads):
-        memory = <char*>malloc(rows + images + grads + LINE)
+        memory = <char*>malloc(rows + images + grads + CACHE_LINE)
         for job in prange(fields.parts * fields.groups, schedule="dynamic"):
             if memory == NULL:
                 failed += 1
@@ -125,7 +125,7 @@ cdef void outer_points(const vector* _, const char* images, const char* grads, F
                 to = sums + (k * fields.entries + ((panel + j) * fields.fives + five + i) * TILE * ACROSS) * itemsize
                 if zeroth:
                     memset(to, 0, TILE * ACROSS * itemsize)
-                five_by_four(_, images + i * TILE * TOGETHER * PIXEL, fields.at, grads + j * ACROSS * TOGETHER * PIXEL,
+                meet(_, images + i * TILE * TOGETHER * PIXEL, fields.at, grads + j * ACROSS * TOGETHER * PIXEL,
                              1, 1, tiles * (PIXEL // LINE), 0, 0, TOGETHER * PIXEL, 0, to)
         images += fields.x_point
         grads += fields.dy_point

@@ -1,0 +1,28 @@
+/* Vectors as wide as the target's registers, and how many of these there are. They may stand at any address of a number
+   and alias the arrays that hold it. GCC and Clang. */
+
+#ifndef MINISPARSE_VECTORS_H
+#define MINISPARSE_VECTORS_H
+
+#include <stdint.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define REGISTERS 32
+#else
+#define REGISTERS 16
+#endif
+
+typedef float vf32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef double vf64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+typedef int32_t vi32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int64_t vi64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+
+#endif
