@@ -90,15 +90,17 @@ cdef void pull_back_chunk(const floating* dy, const floating* y, const floating*
                           floating* dx) noexcept nogil:
     cdef floating[BLOCK] result
     cdef floating* to
-    cdef floating sum, zero = 0
+    cdef floating zero = 0
     cdef int64_t i, size, first = 0
     while first < n:
         size = min(n - first, BLOCK)
         to = &result[0] if streamed else dx + first
         if added != NULL:
+            # in two loops, of which compilers make vectors on every processor
             for i in range(size):
-                sum = dy[first + i] + added[first + i]
-                to[i] = sum if y[first + i] > 0 else zero
+                to[i] = dy[first + i] + added[first + i]
+            for i in range(size):
+                to[i] = to[i] if y[first + i] > 0 else zero
         else:
             for i in range(size):
                 to[i] = dy[first + i] if y[first + i] > 0 else zero
