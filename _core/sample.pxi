@@ -1,5 +1,9 @@
 # dw[k] = sum over (a, b, n) of dy[o, a, b] x[at[k] from (a, b)] for the entries k of row o: for spconv.pyx.
 
+cdef enum:
+    COLUMNS = REGISTERS // 8  # of dy by two rows in registers: four, or two
+
+
 cdef struct Shares:  # of the work: bands of rows are tasks, runs of tasks parts, of which each has its own sums
     int64_t band, tasks, parts
     int64_t nbytes           # of the sums of all parts
@@ -154,22 +158,23 @@ cdef bint meets(Entries* entries, int64_t o) noexcept nogil:
 
 cdef void sample_rows(const vector* x, Entries* entries, Image* dy, Image* image, Plan* plan, int64_t begin,
                       int64_t end, vector* sums) noexcept nogil:
-    """Rows two by two and columns four by four, or two; where the number is odd, the last ones pixel by pixel.
+    """Rows two by two and COLUMNS, or two, at a time; where the number is odd, the last ones pixel by pixel.
 
     In an order that does not depend on which even number of rows are a group.
     """
-    cdef int64_t a, b, even
+    cdef int64_t a, b, i, even
     cdef int64_t down = plan.stride * row_bytes(image, plan)
     cdef const char* d = dy.data
     cdef Meet upper, lower
     for a in range(0, end - begin, 2):
         upper, lower = meeting(image, plan, begin + a), meeting(image, plan, begin + a + 1)
         even = dy.width // 2 * 2 if a + 1 < end - begin else 0
-        for b in range(0, even, 4):
+        for i in range((even + COLUMNS - 1) // COLUMNS):
+            b = i * COLUMNS
             # the next tile is beside this one, or at the beginning of the next two rows
             sample_tile(x + 2 * b, down, d + b * dy.by_pixel,
-                        4 * dy.by_pixel if b + 4 < even else 2 * dy.by_row - b * dy.by_pixel, dy, entries, upper, lower,
-                        sums, b + 4 <= even)
+                        COLUMNS * dy.by_pixel if b + COLUMNS < even else 2 * dy.by_row - b * dy.by_pixel, dy, entries,
+                        upper, lower, sums, COLUMNS == 4 and b + 4 <= even)
         for b in range(even, dy.width):
             sample_pixel(x + 2 * b, d + b * dy.by_pixel, dy, entries, upper, sums)
             if a + 1 < end - begin:
@@ -200,15 +205,14 @@ cdef apart sample_tile(const vector* x, int64_t down, const char* first, int64_t
     cdef int64_t o, i
     for o in range(entries.rows):
         pixel = first + entries.place[o] * dy.by_channel
-        if starts[0] == starts[entries.span]:
-            pass
-        elif wide:
-            for i in range(4 if dy.by_pixel > PIXEL else 0):
+        if starts[0] != starts[entries.span]:
+            for i in range(COLUMNS if dy.by_pixel > PIXEL else 0):
                 ask_for(pixel + ahead + i * dy.by_pixel)
                 ask_for(pixel + ahead + dy.by_row + i * dy.by_pixel)
-            sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, True)
-        else:
-            sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, False)
+            if wide:
+                sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, True)
+            else:
+                sample_pixels(x, down, pixel, dy, entries.at, starts, upper, lower, sums, False)
         starts += entries.span
 
 

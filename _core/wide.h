@@ -5,14 +5,14 @@
 #include "vectors.h"
 
 #if VECTOR_BYTES == 64
-#define EACH_LANE32 {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
-#define EACH_LANE64 {0, 1, 2, 3, 4, 5, 6, 7}
+static const vi32 each_lane32 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const vi64 each_lane64 = {0, 1, 2, 3, 4, 5, 6, 7};
 #elif VECTOR_BYTES == 32
-#define EACH_LANE32 {0, 1, 2, 3, 4, 5, 6, 7}
-#define EACH_LANE64 {0, 1, 2, 3}
+static const vi32 each_lane32 = {0, 1, 2, 3, 4, 5, 6, 7};
+static const vi64 each_lane64 = {0, 1, 2, 3};
 #else
-#define EACH_LANE32 {0, 1, 2, 3}
-#define EACH_LANE64 {0, 1}
+static const vi32 each_lane32 = {0, 1, 2, 3};
+static const vi64 each_lane64 = {0, 1};
 #endif
 enum { LANES32 = VECTOR_BYTES / 4, LANES64 = VECTOR_BYTES / 8 };
 
@@ -74,8 +74,8 @@ static inline double sum64(vf64 a)
             *(vector *)(to + i * to_step) = row[i];                                                \
     }
 #endif
-TRANSPOSE(transpose32, float, vf32, vi32, LANES32, EACH_LANE32)
-TRANSPOSE(transpose64, double, vf64, vi64, LANES64, EACH_LANE64)
+TRANSPOSE(transpose32, float, vf32, vi32, LANES32, each_lane32)
+TRANSPOSE(transpose64, double, vf64, vi64, LANES64, each_lane64)
 
 /* Adds the sums of the lanes of four vectors to four numbers: pairs of lanes and of vectors change places as above,
  * and what stands in one place of both is added. */
@@ -102,8 +102,8 @@ TRANSPOSE(transpose64, double, vf64, vi64, LANES64, EACH_LANE64)
         *(four *)to = total;                                                                       \
     }
 #endif
-ADD_SUMS(add_sums32, float, vf32, vi32, LANES32, sum32, EACH_LANE32)
-ADD_SUMS(add_sums64, double, vf64, vi64, LANES64, sum64, EACH_LANE64)
+ADD_SUMS(add_sums32, float, vf32, vi32, LANES32, sum32, each_lane32)
+ADD_SUMS(add_sums64, double, vf64, vi64, LANES64, sum64, each_lane64)
 
 /* Two vectors, +0 in the lanes whose winner is another place and for -0: a loop, which compilers widen bytes in. */
 #define KEEP(name, number, lanes)                                                                  \

@@ -16,7 +16,7 @@
 #define PULLED(d, x) (scale * ((d) - (level + XHAT(x) * slope)))
 
 /* The places in a window of a vector of winners; and a mask of the lanes from `taken` on. */
-#define WINDOW_VECTORS(name, integers, integer, lanes)                                                         \
+#define WINDOW_VECTORS(name, integers, integer, lanes, each_lane)                                              \
     static inline integers places_##name(const uint8_t *winner)                                                \
     {                                                                                                          \
         integer place[lanes];                                                                                  \
@@ -26,14 +26,10 @@
         memcpy(&result, place, sizeof(result));                                                                \
         return result;                                                                                         \
     }                                                                                                          \
-    static inline integers fresh_##name(int64_t taken)                                                         \
+    static inline integers fresh_##name(integer taken)                                                         \
     {                                                                                                          \
-        integer fresh[lanes];                                                                                  \
-        integers result;                                                                                       \
-        for (int i = 0; i < lanes; i++)                                                                        \
-            fresh[i] = i < taken ? 0 : -1;                                                                     \
-        memcpy(&result, fresh, sizeof(result));                                                                \
-        return result;                                                                                         \
+        const integers lane = each_lane;                                                                       \
+        return lane >= taken;                                                                                  \
     }
 
 /* The largest of each window, normalised and rectified, and its place: of equal ones the first, and the last NaN. */
@@ -83,7 +79,7 @@
                     const number *from = x + 2 * j * images + i, *below = from + row;                          \
                     const integers place = places_##name(winner + j * images + i), odd = (place & 1) != 0;     \
                     const vector upper = chosen(odd, *(const vector *)(from + images), *(const vector *)from); \
-                    const vector lower = chosen(odd, *(const vector *)(below + images), *(const vector *)below);\
+                    const vector lower = chosen(odd, *(const vector *)(below + images), *(const vector *)below); \
                     const vector xhat = XHAT(chosen((place & 2) != 0, lower, upper));                          \
                     const integers through = (place < 4) & (integers)(gain * xhat + bias > 0)                  \
                                              & fresh_##name(k - i);                                            \
@@ -138,12 +134,12 @@
         }                                                                                                      \
     }
 
-#define WINDOWS(name, number, vector, integers, integer, chosen, largest, lanes)                               \
-    WINDOW_VECTORS(name, integers, integer, lanes)                                                             \
+#define WINDOWS(name, number, vector, integers, integer, chosen, largest, lanes, each_lane)                    \
+    WINDOW_VECTORS(name, integers, integer, lanes, each_lane)                                                  \
     POOL(name, number, vector, integers, largest, lanes)                                                       \
     POOLED_SLOPES(name, number, vector, integers, chosen, lanes)                                               \
     POOLED_GRADIENT(name, number, vector, integers, lanes)
 
-WINDOWS(f32, float, vf32, vi32, int32_t, chosen32, largest32, LANES32)
-WINDOWS(f64, double, vf64, vi64, int64_t, chosen64, largest64, LANES64)
+WINDOWS(f32, float, vf32, vi32, int32_t, chosen32, largest32, LANES32, each_lane32)
+WINDOWS(f64, double, vf64, vi64, int64_t, chosen64, largest64, LANES64, each_lane64)
 #endif
