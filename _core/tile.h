@@ -123,21 +123,35 @@ enum { OUTPUTS = 6, NARROW = 1, TILE = 3, ACROSS = 4 };
         typedef vector_type vector;                                                                            \
         void (*const add_sums)(number *, vector, vector, vector, vector) = add_sums##name;                     \
         const char *p, *q;                                                                                     \
-        vector v, d0, d1, d2, d3;                                                                              \
+        vector d;                                                                                              \
         OF_TAPS(MEET_DECLARE)                                                                                  \
         for (int64_t block = 0; block < blocks; block++)                                                       \
             for (int64_t row = 0; row < height; row++) {                                                       \
                 p = x + block * x_block + row * x_row, q = dy + block * dy_block + row * dy_row;               \
                 for (int64_t k = 0; k < width; k++, p += sizeof(vector), q += sizeof(vector)) {                \
-                    d0 = *VECTORS_AT(q), d1 = *VECTORS_AT(q + output);                                         \
-                    d2 = *VECTORS_AT(q + 2 * output), d3 = *VECTORS_AT(q + 3 * output);                        \
-                    OF_TAPS(MEET_ADD)                                                                          \
+                    OF_TAPS(MEET_LOAD)                                                                         \
+                    d = *VECTORS_AT(q);                                                                        \
+                    HOLD(d);                                                                                   \
+                    OF_TAPS(MEET_FIRST)                                                                        \
+                    d = *VECTORS_AT(q + output);                                                               \
+                    HOLD(d);                                                                                   \
+                    OF_TAPS(MEET_SECOND)                                                                       \
+                    d = *VECTORS_AT(q + 2 * output);                                                           \
+                    HOLD(d);                                                                                   \
+                    OF_TAPS(MEET_THIRD)                                                                        \
+                    d = *VECTORS_AT(q + 3 * output);                                                           \
+                    HOLD(d);                                                                                   \
+                    OF_TAPS(MEET_FOURTH)                                                                       \
                 }                                                                                              \
             }                                                                                                  \
         OF_TAPS(MEET_LEAVE)                                                                                    \
     }
-#define MEET_DECLARE(i) const int64_t at##i = at[i]; vector a##i = {0}, b##i = a##i, c##i = a##i, e##i = a##i;
-#define MEET_ADD(i) v = *VECTORS_AT(p + at##i), a##i += v * d0, b##i += v * d1, c##i += v * d2, e##i += v * d3;
+#define MEET_DECLARE(i) const int64_t at##i = at[i]; vector x##i, a##i = {0}, b##i = a##i, c##i = a##i, e##i = a##i;
+#define MEET_LOAD(i) x##i = *VECTORS_AT(p + at##i); HOLD(x##i);
+#define MEET_FIRST(i) a##i += x##i * d;
+#define MEET_SECOND(i) b##i += x##i * d;
+#define MEET_THIRD(i) c##i += x##i * d;
+#define MEET_FOURTH(i) e##i += x##i * d;
 #define MEET_LEAVE(i) add_sums(sums + 4 * i, a##i, b##i, c##i, e##i);
 
 #define TILES(name, number, vector)                                                                            \

@@ -14,14 +14,6 @@ static const vf64 zero_vf64 = {0};
 static inline vf32 splat_vf32(const void *values, int64_t k) { return ((const float *)values)[k] - zero_vf32; }
 static inline vf64 splat_vf64(const void *values, int64_t k) { return ((const double *)values)[k] - zero_vf64; }
 
-/* The same vector, from now on in a register: or it would be loaded again for each product that it enters. */
-#if defined(__AVX512F__)
-#define HOLD(x) __asm__("" : "+v"(x))
-#elif defined(__SSE2__)
-#define HOLD(x) __asm__("" : "+x"(x))
-#else
-#define HOLD(x)
-#endif
 static inline vf32 held_vf32(vf32 x) { HOLD(x); return x; }
 static inline vf64 held_vf64(vf64 x) { HOLD(x); return x; }
 

@@ -25,4 +25,13 @@ typedef double vf64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_al
 typedef int32_t vi32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef int64_t vi64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
 
+/* x, the same vector, from now on in a register: or it would be loaded again for each product that it enters. */
+#if defined(__AVX512F__)
+#define HOLD(x) __asm__("" : "+v"(x))
+#elif defined(__SSE2__)
+#define HOLD(x) __asm__("" : "+x"(x))
+#else
+#define HOLD(x)
+#endif
+
 #endif
