@@ -17,7 +17,7 @@ from minisparse._core.batch_ref import check_images, check_samples
 
 include "team.pxi"
 
-cdef extern from "wide.h" nogil:
+cdef extern from "lanes.h" nogil:
     enum: LANES32
     void transpose32(const char*, int64_t, char*, int64_t)
     void prefetch(const void*)

@@ -24,7 +24,7 @@ from minisparse._core.allocator import empty_array
 include "address.pxi"
 include "team.pxi"
 
-cdef extern from "wide.h" nogil:
+cdef extern from "lanes.h" nogil:
     enum: VECTOR_BYTES
     enum: REGISTERS
     ctypedef void apart "APART"

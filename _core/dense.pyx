@@ -23,7 +23,7 @@ include "address.pxi"
 include "bias_row.pxi"
 include "team.pxi"
 
-cdef extern from "wide.h" nogil:
+cdef extern from "lanes.h" nogil:
     enum: VECTOR_BYTES
     ctypedef float vf32
     ctypedef double vf64

@@ -1,10 +1,10 @@
-/* Tiles of sums in registers, as large as these allow. Each sum has a name, a list of which a macro spells out: of those
- * in an array compilers copy some from register to register. Each tile is a function of its own, which has all
+/* Tiles of sums in registers, as large as these allow. Each sum has a name, and a list spells out what is done with all:
+ * of sums in an array compilers copy some from register to register. Each tile is a function of its own, which has all
  * registers to itself. */
 #ifndef MINISPARSE_TILE_H
 #define MINISPARSE_TILE_H
 
-#include "wide.h"
+#include "lanes.h"
 
 /* OUTPUTS, or rows, by two vectors; four outputs by two vectors of NARROW pixels; TILE taps by ACROSS outputs. */
 #if REGISTERS == 32

@@ -9,7 +9,7 @@
 
 #include "stream.h"
 #include "sums.h"
-#include "wide.h"
+#include "lanes.h"
 
 #define WINDOWS_ROOM 2048 /* numbers of a result that leave together */
 #define NORMAL(x) (gain * XHAT(x) + bias)

@@ -6,7 +6,7 @@
 #ifndef MINISPARSE_WINOGRAD_H
 #define MINISPARSE_WINOGRAD_H
 
-#include "wide.h"
+#include "lanes.h"
 
 #define HALF_ROOT 0.70710678118654752440
 #define ROOT 1.41421356237309504880

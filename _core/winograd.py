@@ -30,7 +30,7 @@ GAIN = 1.5
 SPREAD = 1.3
 """How many times fewer of dy, spread, than of x."""
 WAITING = 1 << 12
-"""Pixels of all channels of an image that may wait, 128 bytes each."""
+"""Pixels of all channels of an image that may wait, of a block of the batch."""
 ROUNDINGS = 32
 """Most rounding errors, eps / 2 each, that a term of a result meets apart from those of summation."""
 OVERLAPS = 9

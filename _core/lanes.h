@@ -1,6 +1,6 @@
-/* Arithmetic on vectors that a batch block's kernels need: two vectors are a block of one pixel. */
-#ifndef MINISPARSE_WIDE_H
-#define MINISPARSE_WIDE_H
+/* What goes on between lanes, and where they differ: sums, transposes, choices. */
+#ifndef MINISPARSE_LANES_H
+#define MINISPARSE_LANES_H
 
 #include "vectors.h"
 
