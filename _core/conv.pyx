@@ -1,8 +1,8 @@
 """Compiled twin of conv_ref.py, which is its specification.
 
 * no columns in memory: a block of the batch is packed (blocks.pxi) and a weight is an offset into it
-* as many outputs at a pixel of a block as registers allow are summed there (tile.h); weights and packed input of a chunk of channels stay in the near caches; taps outside the image are passed over, not
-  multiplied by zero
+* as many outputs at a pixel of a block as registers allow are summed there (tile.h); weights and packed input of a
+  chunk of channels stay in the near caches; taps outside the image are passed over, not multiplied by zero
 * of 3 x 3 and 5 x 5 taps at stride 1, by tiles where that takes fewer products (winograd.pxi, winograd_outer.pxi)
 * the gradient of x is the same loop over the transposed weight, once for each residue of a pixel
   modulo the stride

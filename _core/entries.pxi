@@ -62,7 +62,8 @@ cdef _narrow(index):
 cdef int64_t loaded_bytes(entries, int64_t rows, int64_t itemsize):
     """What `load` and `load_values` need, with room for cache lines."""
     starts, at, order, used, *_ = entries
-    return (len(starts) + 2 * len(at) + len(used) + rows) * sizeof(int32_t) + (len(at) + rows) * itemsize + 7 * CACHE_LINE
+    return ((len(starts) + 2 * len(at) + len(used) + rows) * sizeof(int32_t) + (len(at) + rows) * itemsize
+            + 7 * CACHE_LINE)
 
 
 cdef char* load(Entries* e, entries, int64_t rows, int64_t span, char* memory) except NULL:

@@ -131,7 +131,7 @@ cdef void outer_panel(const vector* packed, const char* grads, Tiles* tiles, Ima
         if zeroth:
             memset(sums, 0, TILE * ACROSS * dy.itemsize)
         meet(packed, x, tiles.at + TILE * i, d, tiles.blocks, min(end, field[1]) - top,
-                     (field[3] - field[2]) * (PIXEL // LINE), size, plan.stride * row, (end - begin) * d_row, d_row, sums)
+             (field[3] - field[2]) * (PIXEL // LINE), size, plan.stride * row, (end - begin) * d_row, d_row, sums)
         sums += TILE * ACROSS * dy.itemsize
 
 

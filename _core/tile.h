@@ -1,6 +1,6 @@
-/* Tiles of sums in registers, as large as these allow. Each sum has a name, and a list spells out what is done with all:
- * of sums in an array compilers copy some from register to register. Each tile is a function of its own, which has all
- * registers to itself. */
+/* Tiles of sums in registers, as large as these allow. Each sum has a name, and a list spells out what is done with
+ * all: of sums in an array compilers copy some from register to register. Each tile is a function of its own, which has
+ * all registers to itself. */
 #ifndef MINISPARSE_TILE_H
 #define MINISPARSE_TILE_H
 

@@ -56,7 +56,8 @@ cdef multiply_by_tiles(w, x, int64_t padding, bias, y, x_winner=None, y_winner=N
     part(&tiling, &source if spreads else &target, channels)
     at = (np.arange(channels) * (tiling.group * PIXEL)).astype(np.int32)
     tiling.at = <const int32_t*>address(at)
-    packed = empty_array((panels * (POINTS * channels + 1) * source.itemsize + OUTPUTS * 8 + CACHE_LINE,), np.dtype(np.int8))
+    packed = empty_array((panels * (POINTS * channels + 1) * source.itemsize + OUTPUTS * 8 + CACHE_LINE,),
+                         np.dtype(np.int8))
     cdef char* weights = to_line(address(packed, PyBUF_WRITABLE))
     cdef char* start = weights + panels * POINTS * channels * source.itemsize
     cdef char* zero = start + panels * source.itemsize

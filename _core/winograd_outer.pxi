@@ -10,10 +10,10 @@ cdef enum:
 cdef struct Fields:
     int64_t side, padding, down, across, tiles  # m, and the tiles of a block and of all
     int64_t count, parts, groups                # fields, partial sums, and jobs that share one
-    int64_t panels, fives, chunk                # of outputs and of channels; fives that are transformed at a time
+    int64_t panels, bunches, chunk              # of outputs and of channels; bunches that are transformed at a time
     int64_t x_point, dy_point                   # bytes of a point
-    int64_t entries                             # of the sums at a point: (panels, fives, TILE, ACROSS)
-    const int32_t* at                           # (TILE,): where at a point the channels of a five lie
+    int64_t entries                             # of the sums at a point: (panels, bunches, TILE, ACROSS)
+    const int32_t* at                           # (TILE,): where at a point the channels of a bunch lie
 
 
 cdef outer_by_tiles(dy, x, dw, int64_t padding, size, winner, normal):
@@ -29,9 +29,9 @@ cdef outer_by_tiles(dy, x, dw, int64_t padding, size, winner, normal):
     fields.across = (target.width + fields.side - 1) // fields.side
     fields.tiles = blocks_of(&target) * fields.down * fields.across
     fields.panels = (target.channels + ACROSS - 1) // ACROSS
-    fields.fives = (source.channels + TILE - 1) // TILE
-    fields.chunk = min(fields.fives, max(1, GROUP // (POINTS * TILE * TOGETHER * PIXEL)))
-    fields.entries = fields.panels * fields.fives * TILE * ACROSS
+    fields.bunches = (source.channels + TILE - 1) // TILE
+    fields.chunk = min(fields.bunches, max(1, GROUP // (POINTS * TILE * TOGETHER * PIXEL)))
+    fields.entries = fields.panels * fields.bunches * TILE * ACROSS
     fields.count = (fields.tiles + TOGETHER - 1) // TOGETHER
     fields.parts = max(1, min(fields.count, PARTS, ENTRIES // (POINTS * fields.entries)))
     # results do not depend on groups
@@ -76,19 +76,19 @@ cdef outer_fields(Fields* fields, Image* dy, Image* x, char* partial):
 cdef void outer_fields_of(vector* rows, char* images, char* grads, Fields* fields, Image* dy, Image* x, char* sums,
                           int64_t part, int64_t group) noexcept nogil:
     """The fields of a part, the panels of a group."""
-    cdef int64_t field, begin, end, c, o, i, five, start = part * fields.count // fields.parts
+    cdef int64_t field, begin, end, c, o, i, bunch, start = part * fields.count // fields.parts
     cdef int64_t panel = group * fields.panels // fields.groups, last = (group + 1) * fields.panels // fields.groups
     for field in range(start, (part + 1) * fields.count // fields.parts):
         begin, end = field * TOGETHER, min((field + 1) * TOGETHER, fields.tiles)
         for o in range((last - panel) * ACROSS):
             transform_field(rows, grads + o * TOGETHER * PIXEL, fields.dy_point, fields, dy, panel * ACROSS + o, begin,
                             end, fields.side, 0)
-        for i in range((fields.fives + fields.chunk - 1) // fields.chunk):
-            five = i * fields.chunk
-            for c in range(min(fields.chunk, fields.fives - five) * TILE):
-                transform_field(rows, images + c * TOGETHER * PIXEL, fields.x_point, fields, x, five * TILE + c, begin,
+        for i in range((fields.bunches + fields.chunk - 1) // fields.chunk):
+            bunch = i * fields.chunk
+            for c in range(min(fields.chunk, fields.bunches - bunch) * TILE):
+                transform_field(rows, images + c * TOGETHER * PIXEL, fields.x_point, fields, x, bunch * TILE + c, begin,
                                 end, SIDE, fields.padding)
-            outer_points(rows, images, grads, fields, panel, last, five, min(fields.chunk, fields.fives - five),
+            outer_points(rows, images, grads, fields, panel, last, bunch, min(fields.chunk, fields.bunches - bunch),
                          end - begin, field == start, sums, dy.itemsize)
 
 
@@ -114,15 +114,15 @@ cdef void transform_field(vector* rows, char* points, int64_t point, Fields* fie
 
 
 cdef void outer_points(const vector* _, const char* images, const char* grads, Fields* fields, int64_t panel,
-                       int64_t last, int64_t five, int64_t fives, int64_t tiles, bint zeroth, char* sums,
+                       int64_t last, int64_t bunch, int64_t bunches, int64_t tiles, bint zeroth, char* sums,
                        int64_t itemsize) noexcept nogil:
-    """At each point some fives of channels by panels of outputs."""
+    """At each point some bunches of channels by panels of outputs."""
     cdef int64_t i, j, k
     cdef char* to
     for k in range(POINTS):
         for j in range(last - panel):
-            for i in range(fives):
-                to = sums + (k * fields.entries + ((panel + j) * fields.fives + five + i) * TILE * ACROSS) * itemsize
+            for i in range(bunches):
+                to = sums + (k * fields.entries + ((panel + j) * fields.bunches + bunch + i) * TILE * ACROSS) * itemsize
                 if zeroth:
                     memset(to, 0, TILE * ACROSS * itemsize)
                 meet(_, images + i * TILE * TOGETHER * PIXEL, fields.at, grads + j * ACROSS * TOGETHER * PIXEL,
@@ -153,8 +153,8 @@ cdef void collect_entries(const vector* partial, Fields* fields, int64_t kernel,
     scale(points)
     sums_of(kernel, points, 1, taps, 1)
     for i in range(min(lanes(partial), fields.entries - entry)):
-        o = (entry + i) // (TILE * ACROSS * fields.fives) * ACROSS + (entry + i) % ACROSS
-        c = (entry + i) // ACROSS % (TILE * fields.fives)
+        o = (entry + i) // (TILE * ACROSS * fields.bunches) * ACROSS + (entry + i) % ACROSS
+        c = (entry + i) // ACROSS % (TILE * fields.bunches)
         if o < outputs and c < channels:
             for k in range(area):
                 memcpy(dw + ((o * channels + c) * area + k) * size, <char*>&taps[k] + i * size, size)
