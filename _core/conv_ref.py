@@ -295,7 +295,8 @@ GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
     ((0, 2, 3, 3, 2), (3, 3), 1, 1, 2),
     ((2, 0, 3, 3, 2), (2, 2), 1, 0, 1),
     ((18, 6, 5, 6, 33), (3, 3), 1, 1, 1),  # a panel of eight outputs, two of them missing
-    ((37, 90, 14, 4, 17), (3, 3), 1, 1, 1),  # chunks of channels, steps of rows, panels of outputs
+    ((13, 200, 6, 5, 9), (4, 4), 1, 2, 1),  # chunks of channels, whose sums wait, by panels of outputs
+    ((37, 90, 14, 4, 17), (3, 3), 1, 1, 1),  # steps of rows, panels of outputs
     ((12, 1, 140, 130, 2), (3, 3), 2, 1, 1),  # more bands of rows than partial sums
     ((27, 11, 9, 22, 35), (3, 3), 1, 1, 1),  # tiles that end beyond the image, panels of twelve and of four outputs
     ((12, 17, 8, 9, 3), (5, 5), 1, 0, 1),
