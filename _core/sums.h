@@ -50,7 +50,7 @@ static inline double sums_total(vf64 v)
         }                                                                                                      \
         for (; i < n; i++)                                                                                     \
             rest += x[i];                                                                                      \
-        return sums_total(sums_widened_##name((a + b) + (c + d))) + rest;                                           \
+        return sums_total(sums_widened_##name((a + b) + (c + d))) + rest;                                      \
     }                                                                                                          \
     static inline double sum_##name(const number *x, int64_t n)                                                \
     {                                                                                                          \
@@ -85,8 +85,8 @@ static inline double sums_total(vf64 v)
             const double d = (double)x[i] - about;                                                             \
             rest += d, its_squares += d * d;                                                                   \
         }                                                                                                      \
-        *sum = sums_total(sums_widened_##name(a + b)) + rest;                                                       \
-        *squares = sums_total(sums_widened_##name(e + f)) + its_squares;                                            \
+        *sum = sums_total(sums_widened_##name(a + b)) + rest;                                                  \
+        *squares = sums_total(sums_widened_##name(e + f)) + its_squares;                                       \
     }                                                                                                          \
     static inline void moments_##name(const number *x, int64_t n, double *mean, double *var)                   \
     {                                                                                                          \
@@ -128,7 +128,7 @@ static inline double sums_total(vf64 v)
                 xhat = XHAT(q[1]), d = THROUGH(p[1], xhat, vector, integers);                                  \
                 b += d, f += d * xhat;                                                                         \
             }                                                                                                  \
-            biases += sums_widened_##name(a + b), gains += sums_widened_##name(e + f);                                   \
+            biases += sums_widened_##name(a + b), gains += sums_widened_##name(e + f);                         \
         }                                                                                                      \
         if (!isfinite(sums_total(biases) + sums_total(gains)))                                                 \
             i = 0, biases = gains = (vf64){0};                                                                 \
