@@ -46,7 +46,7 @@ def convolve(w, x, stride, padding, groups, bias=None, normal=None):
         return spconv.convolve(_every_entry(w.shape), w.reshape(-1), x, *w.shape[2:], stride, padding, groups,
                                bias, normal)
     y = empty_array((len(w), *size, x.shape[3]), x.dtype)
-    if winograd.side(w.shape, stride, padding, size):
+    if winograd.pays(w.shape, stride, padding, size):
         multiply_by_tiles(w, x, padding, bias, y, None, None, (0, 0), normal)
         return y
     tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
@@ -63,7 +63,7 @@ def convolve_pooled(w, x, stride, padding, groups, bias=None):
                                       bias)
     y = empty_array((len(w), *pooled, x.shape[3]), x.dtype)
     winner = empty_array(y.shape, np.dtype(np.uint8))
-    if winograd.side(w.shape, stride, padding, size):
+    if winograd.pays(w.shape, stride, padding, size):
         multiply_by_tiles(w, x, padding, bias, y, None, winner)
         return y, winner
     tables = _forward(w.shape[1:], x.shape[:3], stride, padding, w.itemsize)
@@ -132,7 +132,7 @@ def weight_gradient(dy, x, kernel_height, kernel_width, stride, padding, groups,
     dw = np.zeros(shape, dy.dtype)
     if not dw.size or not dy.size:
         return dw
-    if winograd.side(shape, stride, padding, size):
+    if winograd.pays(shape, stride, padding, size):
         outer_by_tiles(dy, x, dw, padding, size, winner, normal)
     else:
         outer(dy, x, dw, stride, padding, forward_plan(kernel, stride, padding, size), size, winner, normal)

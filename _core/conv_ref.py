@@ -320,13 +320,13 @@ def magnitudes(function: str, *arguments):
     if function == "weight_gradient":
         dy, x, *kernel, stride, padding, groups, winner, normal = (*arguments, None, None)[:9]
         size = check_fit(tuple(kernel), stride, padding, x.shape[1:3])
-        if groups > 1 or not winograd.side((len(dy), len(x), *kernel), stride, padding, size):
+        if groups > 1 or not winograd.pays((len(dy), len(x), *kernel), stride, padding, size):
             return weight_gradient(*arguments)
         dy = _unpooled(dy, size, winner)
         return winograd.weight_gradient(dy, _normalised(x, normal), kernel[0], padding, absolute=True)
     w, x, stride, padding, groups, bias, normal = (*arguments, None, None)[:7]
     size = check_fit(w.shape[2:], stride, padding, x.shape[1:3])
-    if groups > 1 or not winograd.side(w.shape, stride, padding, size):
+    if groups > 1 or not winograd.pays(w.shape, stride, padding, size):
         y = convolve(w, x, stride, padding, groups, bias, normal)
     else:
         y = winograd.convolve(w, _normalised(x, normal), padding, absolute=True)
@@ -341,7 +341,7 @@ def cases(generator: np.random.Generator):
             stride, padding, groups = geometry
             ho, wo = check_fit(kernel, stride, padding, (h, wd))
             w = generator.normal(size=(o, c // groups, *kernel)).astype(dtype)
-            tiled = groups == 1 and winograd.side(w.shape, stride, padding, (ho, wo)) > 0
+            tiled = groups == 1 and winograd.pays(w.shape, stride, padding, (ho, wo))
             back = groups == 1 and winograd.back(w.shape, stride, padding, (ho, wo)) != ""
             by_tiles, back_by_tiles = tiled * winograd.ROUNDINGS, back * (winograd.ROUNDINGS + winograd.OVERLAPS)
             x, dy = (generator.normal(size=s).astype(dtype) for s in ((c, h, wd, n), (o, ho, wo, n)))

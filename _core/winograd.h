@@ -1,5 +1,6 @@
-/* The transforms of Winograd's convolution (winograd.py has their matrices), at the points 0, +-sqrt(1/2), +-sqrt(2)
- * and infinity. What even and odd powers of a point and of its opposite have in common is computed once.
+/* The transforms of Winograd's convolution (winograd.py has their matrices), of squares of six or eight. Their points are
+ * 0, two or three pairs of opposites, and infinity: what the even and the odd powers of a pair have in common is computed
+ * once.
  *
  * A square is transformed down its columns and then along its rows; its rows and columns stand as many vectors apart
  * as the caller says. */
@@ -10,101 +11,139 @@
 
 #define HALF_ROOT 0.70710678118654752440
 #define ROOT 1.41421356237309504880
-#define SQUARE_OF(vector) const vector *d, long long row, long long column, vector *v, long long to_row, long long to_column
+#define OF(side) (((side) - 6) / 2) /* where in tables */
+#define PAIRS(side) ((side) / 2 - 1)
 
-/* v = B^T d, six of six; v = B d, its transpose; v = A d, the polynomial of n coefficients at the points; v = A^T d. */
-#define TRANSFORMS(name, number, vector)                                                           \
-    INLINED differences##name(int n, const vector *d, long long step, vector *v, long long to)     \
-    {                                                                                              \
-        const number a = HALF_ROOT, b = ROOT, half = 0.5, two = 2, both = 2.5;                     \
-        const vector d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step];           \
-        const vector even = d4 - two * d2, odd = a * (d3 - two * d1);                              \
-        const vector even2 = d4 - half * d2, odd2 = b * (d3 - half * d1);                          \
-        v[0] = d4 - both * d2 + d[0];                                                              \
-        v[to] = even + odd;                                                                        \
-        v[2 * to] = even - odd;                                                                    \
-        v[3 * to] = even2 + odd2;                                                                  \
-        v[4 * to] = even2 - odd2;                                                                  \
-        v[5 * to] = d[5 * step] - both * d3 + d1;                                                  \
-    }                                                                                              \
-    INLINED spread##name(int n, const vector *d, long long step, vector *v, long long to)          \
-    {                                                                                              \
-        const number a = HALF_ROOT, b = ROOT, half = 0.5, two = 2, both = 2.5;                     \
-        const vector even = d[step] + d[2 * step], odd = a * (d[step] - d[2 * step]);              \
-        const vector even2 = d[3 * step] + d[4 * step], odd2 = b * (d[3 * step] - d[4 * step]);    \
-        const vector last = d[5 * step];                                                           \
-        v[0] = d[0];                                                                               \
-        v[to] = last - (two * odd + half * odd2);                                                  \
-        v[2 * to] = -both * d[0] - (two * even + half * even2);                                    \
-        v[3 * to] = odd + odd2 - both * last;                                                      \
-        v[4 * to] = d[0] + even + even2;                                                           \
-        v[5 * to] = last;                                                                          \
-    }                                                                                              \
-    INLINED values##name(int n, const vector *d, long long step, vector *v, long long to)          \
-    {                                                                                              \
-        const number a = HALF_ROOT, b = ROOT, half = 0.5, two = 2;                                 \
-        vector even = d[0], even2 = even, odd = d[step], odd2 = odd;                               \
-        if (n > 2)                                                                                 \
-            even += half * d[2 * step], even2 += two * d[2 * step];                                \
-        if (n > 3)                                                                                 \
-            odd += half * d[3 * step], odd2 += two * d[3 * step];                                  \
-        if (n > 4)                                                                                 \
-            even += half * half * d[4 * step], even2 += two * two * d[4 * step];                   \
-        v[0] = d[0];                                                                               \
-        v[to] = even + a * odd;                                                                    \
-        v[2 * to] = even - a * odd;                                                                \
-        v[3 * to] = even2 + b * odd2;                                                              \
-        v[4 * to] = even2 - b * odd2;                                                              \
-        v[5 * to] = d[(n - 1) * step];                                                             \
-    }                                                                                              \
-    INLINED sums##name(int n, const vector *d, long long step, vector *v, long long to)            \
-    {                                                                                              \
-        const number a = HALF_ROOT, b = ROOT, half = 0.5, two = 2;                                 \
-        const vector even = d[step] + d[2 * step], odd = a * (d[step] - d[2 * step]);              \
-        const vector even2 = d[3 * step] + d[4 * step], odd2 = b * (d[3 * step] - d[4 * step]);    \
-        vector last = odd + odd2;                                                                  \
-        v[0] = d[0] + even + even2;                                                                \
-        if (n > 2)                                                                                 \
-            v[to] = last, last = half * even + two * even2;                                        \
-        if (n > 3)                                                                                 \
-            v[2 * to] = last, last = half * odd + two * odd2;                                      \
-        if (n > 4)                                                                                 \
-            v[3 * to] = last, last = half * half * even + two * two * even2;                       \
-        v[(n - 1) * to] = last + d[5 * step];                                                      \
-    }                                                                                              \
-    SQUARE(differences_square##name, differences##name, vector, 6, 6)                              \
-    SQUARE(spread_square##name, spread##name, vector, 6, 6)                                        \
-    SQUARE(values_square##name, values##name, vector, n, 6)                                        \
-    SQUARE(sums_square##name, sums##name, vector, 6, n)                                            \
-    OF_SIX(differences_square##name, vector)                                                       \
-    OF_SIX(spread_square##name, vector)                                                            \
-    OF_N(values_square##name, vector)                                                              \
-    OF_N(sums_square##name, vector)
+/* D, which turns A into G. */
+static const double scales[2][8] = {{1, -2. / 3, -2. / 3, 1. / 6, 1. / 6, 1},
+                                    {-1, 32. / 45, 32. / 45, -2. / 9, -2. / 9, 1. / 90, 1. / 90, 1}};
 
-#define SQUARE(name, transform, vector, from, into)                                                \
-    INLINED name##_of(int n, SQUARE_OF(vector))                                                    \
-    {                                                                                              \
-        vector t[36];                                                                              \
-        UNROLLED for (int j = 0; j < from; j++)                                                    \
-            transform(n, d + j * column, row, t + j, from);                                        \
-        UNROLLED for (int i = 0; i < into; i++)                                                    \
-            transform(n, t + i * from, 1, v + i * to_row, to_column);                              \
+/* Of each pair its point and its square; polynomials of squares, lowest coefficient first, that vanish at those of the
+ * other pairs, and at all. The highest coefficient is 1. */
+#define TABLES(name, number)                                                                             \
+    static const number points##name[2][3] = {{HALF_ROOT, ROOT}, {0.5, 1, 2}};                           \
+    static const number squares##name[2][3] = {{0.5, 2}, {0.25, 1, 4}};                                  \
+    static const number others##name[2][3][2] = {{{-2}, {-0.5}}, {{4, -5}, {1, -4.25}, {0.25, -1.25}}};  \
+    static const number all##name[2][3] = {{1, -2.5}, {-1, 5.25, -5.25}};
+
+/* v = B^T d, and v = B d, its transpose; v = A d, the polynomial of n coefficients at the points, and v = A^T d. */
+#define TRANSFORMS(name, number, vector)                                                                 \
+    INLINED differences##name(int side, int n, const vector *d, int64_t step, vector *v, int64_t to)     \
+    {                                                                                                    \
+        const int pairs = PAIRS(side);                                                                   \
+        vector x[8], even, odd;                                                                          \
+        UNROLLED for (int i = 0; i < side; i++)                                                          \
+            x[i] = d[i * step];                                                                          \
+        even = x[side - 2], odd = x[side - 1];                                                           \
+        UNROLLED for (int j = 0; j < pairs; j++)                                                         \
+            even += all##name[OF(side)][j] * x[2 * j], odd += all##name[OF(side)][j] * x[2 * j + 1];     \
+        v[0] = even, x[side - 1] = odd;                                                                  \
+        UNROLLED for (int i = 0; i < pairs; i++) {                                                       \
+            even = x[side - 2], odd = x[side - 3];                                                       \
+            UNROLLED for (int j = 0; j < pairs - 1; j++)                                                 \
+                even += others##name[OF(side)][i][j] * x[2 * j + 2],                                     \
+                odd += others##name[OF(side)][i][j] * x[2 * j + 1];                                      \
+            odd *= points##name[OF(side)][i];                                                            \
+            v[(2 * i + 1) * to] = even + odd, v[(2 * i + 2) * to] = even - odd;                          \
+        }                                                                                                \
+        v[(side - 1) * to] = x[side - 1];                                                                \
+    }                                                                                                    \
+    INLINED spread##name(int side, int n, const vector *d, int64_t step, vector *v, int64_t to)          \
+    {                                                                                                    \
+        const int pairs = PAIRS(side);                                                                   \
+        vector y[8], even[3], odd[3];                                                                    \
+        const vector zero = d[0], infinity = d[(side - 1) * step];                                       \
+        UNROLLED for (int i = 0; i < pairs; i++) {                                                       \
+            even[i] = d[(2 * i + 1) * step] + d[(2 * i + 2) * step];                                     \
+            odd[i] = points##name[OF(side)][i] * (d[(2 * i + 1) * step] - d[(2 * i + 2) * step]);        \
+        }                                                                                                \
+        y[0] = all##name[OF(side)][0] * zero, y[side - 2] = zero;                                        \
+        y[1] = all##name[OF(side)][0] * infinity, y[side - 1] = infinity;                                \
+        UNROLLED for (int j = 1; j < pairs; j++)                                                         \
+            y[2 * j] = all##name[OF(side)][j] * zero, y[2 * j + 1] = all##name[OF(side)][j] * infinity;  \
+        UNROLLED for (int i = 0; i < pairs; i++) {                                                       \
+            UNROLLED for (int j = 0; j < pairs - 1; j++)                                                 \
+                y[2 * j + 2] += others##name[OF(side)][i][j] * even[i],                                  \
+                y[2 * j + 1] += others##name[OF(side)][i][j] * odd[i];                                   \
+            y[side - 2] += even[i], y[side - 3] += odd[i];                                               \
+        }                                                                                                \
+        UNROLLED for (int i = 0; i < side; i++)                                                          \
+            v[i * to] = y[i];                                                                            \
+    }                                                                                                    \
+    INLINED values##name(int side, int n, const vector *d, int64_t step, vector *v, int64_t to)          \
+    {                                                                                                    \
+        vector x[5], even, odd;                                                                          \
+        UNROLLED for (int j = 0; j < n; j++)                                                             \
+            x[j] = d[j * step];                                                                          \
+        v[0] = x[0], v[(side - 1) * to] = x[n - 1];                                                      \
+        UNROLLED for (int i = 0; i < PAIRS(side); i++) {                                                 \
+            number power = squares##name[OF(side)][i];                                                   \
+            even = x[0], odd = x[1];                                                                     \
+            UNROLLED for (int j = 2; j < n; j++) {                                                       \
+                if (j % 2)                                                                               \
+                    odd += power * x[j], power *= squares##name[OF(side)][i];                            \
+                else                                                                                     \
+                    even += power * x[j];                                                                \
+            }                                                                                            \
+            odd *= points##name[OF(side)][i];                                                            \
+            v[(2 * i + 1) * to] = even + odd, v[(2 * i + 2) * to] = even - odd;                          \
+        }                                                                                                \
+    }                                                                                                    \
+    INLINED sums##name(int side, int n, const vector *d, int64_t step, vector *v, int64_t to)            \
+    {                                                                                                    \
+        vector y[5], even, odd;                                                                          \
+        UNROLLED for (int i = 0; i < PAIRS(side); i++) {                                                 \
+            number power = 1;                                                                            \
+            even = d[(2 * i + 1) * step] + d[(2 * i + 2) * step];                                        \
+            odd = points##name[OF(side)][i] * (d[(2 * i + 1) * step] - d[(2 * i + 2) * step]);           \
+            UNROLLED for (int j = 0; j < n; j++) {                                                       \
+                if (i == 0)                                                                              \
+                    y[j] = power * (j % 2 ? odd : even);                                                 \
+                else                                                                                     \
+                    y[j] += power * (j % 2 ? odd : even);                                                \
+                power *= j % 2 ? squares##name[OF(side)][i] : 1;                                         \
+            }                                                                                            \
+        }                                                                                                \
+        y[0] += d[0], y[n - 1] += d[(side - 1) * step];                                                  \
+        UNROLLED for (int j = 0; j < n; j++)                                                             \
+            v[j * to] = y[j];                                                                            \
+    }                                                                                                    \
+    SQUARE(differences_square##name, differences##name, vector, side, side)                              \
+    SQUARE(spread_square##name, spread##name, vector, side, side)                                        \
+    SQUARE(values_square##name, values##name, vector, n, side)                                           \
+    SQUARE(sums_square##name, sums##name, vector, side, n)
+
+#define SQUARE_OF(vector)                                                                                \
+    const vector *d, int64_t row, int64_t column, vector *v, int64_t to_row, int64_t to_column
+#define SQUARE(name, transform, vector, from, into)                                                      \
+    INLINED name##_of(int side, int n, SQUARE_OF(vector))                                                \
+    {                                                                                                    \
+        vector t[64];                                                                                    \
+        UNROLLED for (int j = 0; j < from; j++)                                                          \
+            transform(side, n, d, row, t + j, from), d += column;                                        \
+        UNROLLED for (int i = 0; i < into; i++)                                                          \
+            transform(side, n, t + i * from, 1, v, to_column), v += to_row;                              \
+    }                                                                                                    \
+    WHOLE_SQUARE(name, 6, 3, vector) WHOLE_SQUARE(name, 6, 4, vector)                                    \
+    WHOLE_SQUARE(name, 8, 4, vector) WHOLE_SQUARE(name, 8, 5, vector)                                    \
+    static inline void name(int side, int n, SQUARE_OF(vector))                                          \
+    {                                                                                                    \
+        if (side == 6 && n == 3)                                                                         \
+            name##_6_3(d, row, column, v, to_row, to_column);                                            \
+        else if (side == 6)                                                                              \
+            name##_6_4(d, row, column, v, to_row, to_column);                                            \
+        else if (n == 4)                                                                                 \
+            name##_8_4(d, row, column, v, to_row, to_column);                                            \
+        else                                                                                             \
+            name##_8_5(d, row, column, v, to_row, to_column);                                            \
     }
-#define OF_SIX(name, vector)                                                                       \
-    __attribute__((noinline)) static void name(SQUARE_OF(vector))                                  \
-    {                                                                                              \
-        name##_of(6, d, row, column, v, to_row, to_column);                                        \
+#define WHOLE_SQUARE(name, side, n, vector)                                                              \
+    __attribute__((noinline, unused)) static void name##_##side##_##n(SQUARE_OF(vector))                 \
+    {                                                                                                    \
+        name##_of(side, n, d, row, column, v, to_row, to_column);                                        \
     }
-#define OF_N(name, vector)                                                                         \
-    __attribute__((noinline)) static void name(int n, SQUARE_OF(vector))                           \
-    {                                                                                              \
-        switch (n) {                                                                               \
-        case 2: name##_of(2, d, row, column, v, to_row, to_column); break;                         \
-        case 3: name##_of(3, d, row, column, v, to_row, to_column); break;                         \
-        case 4: name##_of(4, d, row, column, v, to_row, to_column); break;                         \
-        case 5: name##_of(5, d, row, column, v, to_row, to_column); break;                         \
-        }                                                                                          \
-    }
+TABLES(32, float)
+TABLES(64, double)
 TRANSFORMS(32, float, vf32)
 TRANSFORMS(64, double, vf64)
 

@@ -1,16 +1,23 @@
 # dw = G^T [sum over tiles of (A dy A^T) * (B^T x B)] G (winograd.py): for conv.pyx.
 #
-# A field is some tiles of whatever rows and blocks. At each of the 36 points TILE channels of x by four outputs of dy
-# meet in its vectors, as in outer.pxi, before the lanes are summed.
+# A field is some tiles of whatever rows and blocks. At each point TILE channels of x by four outputs of dy
+# meet in its vectors, as in outer.pxi, before the lanes are summed. So many channels of x are transformed at a time
+# that those at a point stay in the nearest cache while panels of dy meet them: some panels as they are transformed,
+# where all points of x stay near as well, or all, so that x comes from far but once.
 
 cdef enum:
-    TOGETHER = 1024 // PIXEL  # tiles of a field
+    CHANNEL = 36 << 10  # bytes of a channel of a field, transformed
+    MET = 48 << 10      # of channels at a point
+    ROOM = 5 << 18      # of x and dy that are transformed at a time, where that is not all of dy
 
 
 cdef struct Fields:
-    int64_t side, padding, down, across, tiles  # m, and the tiles of a block and of all
+    int64_t square, points                      # pixels on each side of what a tile meets, and of all
+    int64_t padding, down, across, tiles        # the tiles of a block and of all
     int64_t count, parts, groups                # fields, partial sums, and jobs that share one
-    int64_t panels, bunches, chunk              # of outputs and of channels; bunches that are transformed at a time
+    int64_t together                            # tiles of a field
+    int64_t panels, bunches                     # of outputs and of channels
+    int64_t some, chunk                         # of these, how many are transformed at a time
     int64_t x_point, dy_point                   # bytes of a point
     int64_t entries                             # of the sums at a point: (panels, bunches, TILE, ACROSS)
     const int32_t* at                           # (TILE,): where at a point the channels of a bunch lie
@@ -22,25 +29,33 @@ cdef outer_by_tiles(dy, x, dw, int64_t padding, size, winner, normal):
     cdef Image source = image_of(x), target = image_of(dy)
     pooled_by(&target, winner, size)
     normalised_by(&source, normal)
-    cdef int64_t kernel = dw.shape[2]
+    cdef int64_t kernel = dw.shape[2], chunks, panel, room
     cdef Fields fields
-    fields.side, fields.padding = SIDE + 1 - kernel, padding
-    fields.down = (target.height + fields.side - 1) // fields.side
-    fields.across = (target.width + fields.side - 1) // fields.side
+    fields.square, fields.padding = SIDE + kernel - 1, padding
+    fields.points = fields.square**2
+    fields.down = (target.height + SIDE - 1) // SIDE
+    fields.across = (target.width + SIDE - 1) // SIDE
     fields.tiles = blocks_of(&target) * fields.down * fields.across
     fields.panels = (target.channels + ACROSS - 1) // ACROSS
     fields.bunches = (source.channels + TILE - 1) // TILE
-    fields.chunk = min(fields.bunches, max(1, GROUP // (POINTS * TILE * TOGETHER * PIXEL)))
+    fields.together = max(1, CHANNEL // (fields.points * PIXEL))
+    chunks = (fields.bunches * TILE * fields.together * PIXEL + MET - 1) // MET
+    fields.chunk = (fields.bunches + chunks - 1) // chunks
     fields.entries = fields.panels * fields.bunches * TILE * ACROSS
-    fields.count = (fields.tiles + TOGETHER - 1) // TOGETHER
-    fields.parts = max(1, min(fields.count, PARTS, ENTRIES // (POINTS * fields.entries)))
+    fields.count = (fields.tiles + fields.together - 1) // fields.together
+    fields.parts = max(1, min(fields.count, PARTS, ENTRIES // (fields.points * fields.entries)))
     # results do not depend on groups
-    fields.groups = min(fields.panels, (2 * omp_get_max_threads() + fields.parts - 1) // fields.parts)
-    fields.x_point = (fields.chunk * TILE * TOGETHER + 1) * PIXEL
-    fields.dy_point = ((fields.panels + fields.groups - 1) // fields.groups * ACROSS * TOGETHER + 1) * PIXEL
-    at = (np.arange(TILE) * (TOGETHER * PIXEL)).astype(np.int32)
+    fields.groups = min(fields.panels, (omp_get_max_threads() + fields.parts - 1) // fields.parts)
+    fields.x_point = (fields.chunk * TILE * fields.together + 1) * PIXEL
+    panel = fields.points * ACROSS * fields.together * PIXEL
+    room = ROOM - fields.points * fields.x_point
+    fields.some = (fields.panels + fields.groups - 1) // fields.groups
+    if room >= panel:
+        fields.some = min(fields.some, room // panel)
+    fields.dy_point = (fields.some * ACROSS * fields.together + 1) * PIXEL
+    at = (np.arange(TILE) * (fields.together * PIXEL)).astype(np.int32)
     fields.at = <const int32_t*>address(at)
-    partial = empty_array((fields.parts * POINTS * fields.entries + CACHE_LINE,), dy.dtype)
+    partial = empty_array((fields.parts * fields.points * fields.entries + CACHE_LINE,), dy.dtype)
     outer_fields(&fields, &target, &source, address(partial, PyBUF_WRITABLE))
     if source.itemsize == sizeof(float):
         collect_points[vf32](<vf32*>address(partial), &fields, kernel, target.channels, source.channels,
@@ -51,9 +66,9 @@ cdef outer_by_tiles(dy, x, dw, int64_t padding, size, winner, normal):
 
 
 cdef outer_fields(Fields* fields, Image* dy, Image* x, char* partial):
-    cdef int64_t job, failed = 0, rows = SIDE * ((TOGETHER - 1) * fields.side + SIDE) * PIXEL
-    cdef int64_t images = POINTS * fields.x_point, grads = POINTS * fields.dy_point
-    cdef int64_t sums = POINTS * fields.entries * dy.itemsize
+    cdef int64_t job, failed = 0, rows = fields.square * ((fields.together - 1) * SIDE + fields.square) * PIXEL
+    cdef int64_t images = fields.points * fields.x_point, grads = fields.points * fields.dy_point
+    cdef int64_t sums = fields.points * fields.entries * dy.itemsize
     cdef char* memory = NULL
     cdef int threads = team(True)
     # a job adds to panels of its own, of its part of `partial`
@@ -76,20 +91,32 @@ cdef outer_fields(Fields* fields, Image* dy, Image* x, char* partial):
 cdef void outer_fields_of(vector* rows, char* images, char* grads, Fields* fields, Image* dy, Image* x, char* sums,
                           int64_t part, int64_t group) noexcept nogil:
     """The fields of a part, the panels of a group."""
-    cdef int64_t field, begin, end, c, o, i, bunch, start = part * fields.count // fields.parts
+    cdef int64_t field, begin, end, bunch, bunches, o, panels, start = part * fields.count // fields.parts
     cdef int64_t panel = group * fields.panels // fields.groups, last = (group + 1) * fields.panels // fields.groups
     for field in range(start, (part + 1) * fields.count // fields.parts):
-        begin, end = field * TOGETHER, min((field + 1) * TOGETHER, fields.tiles)
-        for o in range((last - panel) * ACROSS):
-            transform_field(rows, grads + o * TOGETHER * PIXEL, fields.dy_point, fields, dy, panel * ACROSS + o, begin,
-                            end, fields.side, 0)
-        for i in range((fields.bunches + fields.chunk - 1) // fields.chunk):
-            bunch = i * fields.chunk
-            for c in range(min(fields.chunk, fields.bunches - bunch) * TILE):
-                transform_field(rows, images + c * TOGETHER * PIXEL, fields.x_point, fields, x, bunch * TILE + c, begin,
-                                end, SIDE, fields.padding)
-            outer_points(rows, images, grads, fields, panel, last, bunch, min(fields.chunk, fields.bunches - bunch),
-                         end - begin, field == start, sums, dy.itemsize)
+        begin, end = field * fields.together, min((field + 1) * fields.together, fields.tiles)
+        bunch = 0
+        while bunch < fields.bunches:
+            bunches, o = min(fields.chunk, fields.bunches - bunch), panel
+            transform_channels(rows, images, fields.x_point, fields, x, bunch * TILE, bunches * TILE, begin, end,
+                               fields.square, fields.padding)
+            while o < last:
+                panels = min(fields.some, last - o)
+                if bunch == 0 or panels < last - panel:
+                    transform_channels(rows, grads, fields.dy_point, fields, dy, o * ACROSS, panels * ACROSS, begin, end,
+                                       SIDE, 0)
+                outer_points(rows, images, grads, fields, o, panels, bunch, bunches, end - begin, field == start, sums,
+                             dy.itemsize)
+                o += panels
+            bunch += bunches
+
+
+cdef void transform_channels(vector* rows, char* points, int64_t point, Fields* fields, Image* image, int64_t c,
+                             int64_t count, int64_t begin, int64_t end, int64_t side, int64_t padding) noexcept nogil:
+    """So many channels from c on, at tiles begin to end - 1."""
+    cdef int64_t i
+    for i in range(count):
+        transform_field(rows, points + i * fields.together * PIXEL, point, fields, image, c + i, begin, end, side, padding)
 
 
 cdef void transform_field(vector* rows, char* points, int64_t point, Fields* fields, Image* x, int64_t c,
@@ -100,33 +127,33 @@ cdef void transform_field(vector* rows, char* points, int64_t point, Fields* fie
     """
     cdef int64_t k, count, row, column, first
     if c >= x.channels:
-        for k in range(POINTS):
+        for k in range(fields.points):
             memset(points + k * point, 0, (end - begin) * PIXEL)
         return
     while begin < end:
         first = begin // (fields.down * fields.across) * PIXEL
         row, column = begin // fields.across % fields.down, begin % fields.across
         count = min(end - begin, fields.across - column)
-        transform_squares(rows, points, point, x, c, row * fields.side - padding, column * fields.side - padding,
-                          count, side, fields.side, first, bytes_left(x, first))
+        transform_squares(rows, points, point, x, c, row * SIDE - padding, column * SIDE - padding, count, side,
+                          fields.square, first, bytes_left(x, first))
         points += count * PIXEL
         begin += count
 
 
 cdef void outer_points(const vector* _, const char* images, const char* grads, Fields* fields, int64_t panel,
-                       int64_t last, int64_t bunch, int64_t bunches, int64_t tiles, bint zeroth, char* sums,
+                       int64_t panels, int64_t bunch, int64_t bunches, int64_t tiles, bint zeroth, char* sums,
                        int64_t itemsize) noexcept nogil:
-    """At each point some bunches of channels by panels of outputs."""
-    cdef int64_t i, j, k
+    """At each point some bunches of channels by some panels of outputs."""
+    cdef int64_t i, j, k, channel = fields.together * PIXEL
     cdef char* to
-    for k in range(POINTS):
-        for j in range(last - panel):
+    for k in range(fields.points):
+        for j in range(panels):
             for i in range(bunches):
                 to = sums + (k * fields.entries + ((panel + j) * fields.bunches + bunch + i) * TILE * ACROSS) * itemsize
                 if zeroth:
                     memset(to, 0, TILE * ACROSS * itemsize)
-                meet(_, images + i * TILE * TOGETHER * PIXEL, fields.at, grads + j * ACROSS * TOGETHER * PIXEL,
-                             1, 1, tiles * (PIXEL // LINE), 0, 0, TOGETHER * PIXEL, 0, to)
+                meet(_, images + i * TILE * channel, fields.at, grads + j * ACROSS * channel, 1, 1,
+                     tiles * (PIXEL // LINE), 0, 0, channel, 0, to)
         images += fields.x_point
         grads += fields.dy_point
 
@@ -146,12 +173,12 @@ cdef void collect_entries(const vector* partial, Fields* fields, int64_t kernel,
     cdef vector[TAPS] taps
     cdef int64_t k, part, i, o, c, size = LINE // lanes(partial), area = kernel * kernel
     cdef const char* p = <const char*>partial + entry * size
-    for k in range(POINTS):
+    for k in range(fields.points):
         points[k] = (<const vector*>(p + k * fields.entries * size))[0]
         for part in range(1, fields.parts):
-            points[k] = points[k] + (<const vector*>(p + (part * POINTS + k) * fields.entries * size))[0]
-    scale(points)
-    sums_of(kernel, points, 1, taps, 1)
+            points[k] = points[k] + (<const vector*>(p + (part * fields.points + k) * fields.entries * size))[0]
+    scale(fields.square, points)
+    sums_of(fields.square, kernel, points, 1, taps, 1)
     for i in range(min(lanes(partial), fields.entries - entry)):
         o = (entry + i) // (TILE * ACROSS * fields.bunches) * ACROSS + (entry + i) % ACROSS
         c = (entry + i) // ACROSS % (TILE * fields.bunches)
