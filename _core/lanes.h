@@ -105,7 +105,29 @@ TRANSPOSE(transpose64, double, vf64, vi64, LANES64, each_lane64)
 ADD_SUMS(add_sums32, float, vf32, vi32, LANES32, sum32, each_lane32)
 ADD_SUMS(add_sums64, double, vf64, vi64, LANES64, sum64, each_lane64)
 
-/* Two vectors, +0 in the lanes whose winner is another place and for -0: a loop, which compilers widen bytes in. */
+/* Two vectors, +0 in the lanes whose winner is another place and for -0: where bytes are compared to a mask of lanes, or
+ * as a loop, which compilers widen bytes in. */
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && VECTOR_BYTES == 64
+#include <immintrin.h>
+
+static inline void keep32(void *to, const void *from, const unsigned char *winner, int place)
+{
+    for (int i = 0; i < 2 * LANES32; i += LANES32) {
+        __mmask16 won = _mm_cmpeq_epi8_mask(_mm_loadu_si128((const __m128i *)(winner + i)), _mm_set1_epi8((char)place));
+        __m512 kept = _mm512_maskz_loadu_ps(won, (const float *)from + i);
+        _mm512_storeu_ps((float *)to + i, _mm512_add_ps(kept, _mm512_setzero_ps()));
+    }
+}
+
+static inline void keep64(void *to, const void *from, const unsigned char *winner, int place)
+{
+    __mmask16 won = _mm_cmpeq_epi8_mask(_mm_loadu_si128((const __m128i *)winner), _mm_set1_epi8((char)place));
+    for (int i = 0; i < 2 * LANES64; i += LANES64) {
+        __m512d kept = _mm512_maskz_loadu_pd((__mmask8)(won >> i), (const double *)from + i);
+        _mm512_storeu_pd((double *)to + i, _mm512_add_pd(kept, _mm512_setzero_pd()));
+    }
+}
+#else
 #define KEEP(name, number, lanes)                                                                  \
     static inline void name(void *restrict to, const void *restrict from,                          \
                             const unsigned char *restrict winner, int place)                       \
@@ -115,6 +137,8 @@ ADD_SUMS(add_sums64, double, vf64, vi64, LANES64, sum64, each_lane64)
     }
 KEEP(keep32, float, LANES32)
 KEEP(keep64, double, LANES64)
+#endif
+
 /* One of two by a mask of all ones and all zeros; and the largest of four and, in each lane, which it was: of equal
  * ones the first, and the last NaN. */
 #define CHALLENGE(name, place, x)                                                                  \

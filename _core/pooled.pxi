@@ -39,8 +39,8 @@ cdef inline void put_largest(char* target, Image* y, vector a0, vector a1, vecto
 cdef void unpool(char* packed, Image* x, int64_t c, int64_t row, int64_t column, int64_t step, int64_t count,
                  int64_t first, int64_t nbytes) noexcept nogil:
     """Pixels of a row, `step` columns apart: that of the window where it was the winner, else zeros."""
-    cdef int64_t i, j, at, size = x.itemsize, end = x.width // 2 if row < x.height // 2 * 2 else 0
-    cdef int64_t ahead = x.by_row // size
+    cdef int64_t i, j, size = x.itemsize, end = x.width // 2 if row < x.height // 2 * 2 else 0
+    cdef int64_t winners = x.by_pixel // size, ahead = x.by_row // size
     cdef int place
     cdef const char* data = x.data + c * x.by_channel + row // 2 * x.by_row + first
     cdef const uint8_t* winner = x.winner + (data - x.data) // size
@@ -49,15 +49,15 @@ cdef void unpool(char* packed, Image* x, int64_t c, int64_t row, int64_t column,
         if j >= end:
             memset(packed, 0, (count - i) * PIXEL)
             return
-        at, place = j * x.by_pixel, <int>(2 * (row & 1) + ((column + i * step) & 1))
-        ask_for(data + at + x.by_row)
-        prefetch(winner + at // size + ahead)
+        place = <int>(2 * (row & 1) + ((column + i * step) & 1))
+        ask_for(data + j * x.by_pixel + x.by_row)
+        prefetch(winner + j * winners + ahead)
         if nbytes < PIXEL:
-            keep_part(packed, data + at, winner + at // size, place, nbytes, size)
+            keep_part(packed, data + j * x.by_pixel, winner + j * winners, place, nbytes, size)
         elif size == sizeof(float):
-            keep32(packed, data + at, winner + at // <int64_t>sizeof(float), place)
+            keep32(packed, data + j * x.by_pixel, winner + j * winners, place)
         else:
-            keep64(packed, data + at, winner + at // <int64_t>sizeof(double), place)
+            keep64(packed, data + j * x.by_pixel, winner + j * winners, place)
         packed += PIXEL
 
 

@@ -1,5 +1,5 @@
-/* The transforms of Winograd's convolution (winograd.py has their matrices), of squares of six or eight. Their points are
- * 0, two or three pairs of opposites, and infinity: what the even and the odd powers of a pair have in common is computed
+/* The transforms of Winograd's convolution (winograd.py has their matrices), of squares of six or eight. Their points
+ * are 0, two or three pairs of opposites, and infinity: what even and odd powers of a pair have in common is computed
  * once.
  *
  * A square is transformed down its columns and then along its rows; its rows and columns stand as many vectors apart
@@ -57,9 +57,8 @@ static const double scales[2][8] = {{1, -2. / 3, -2. / 3, 1. / 6, 1. / 6, 1},
             even[i] = d[(2 * i + 1) * step] + d[(2 * i + 2) * step];                                     \
             odd[i] = points##name[OF(side)][i] * (d[(2 * i + 1) * step] - d[(2 * i + 2) * step]);        \
         }                                                                                                \
-        y[0] = all##name[OF(side)][0] * zero, y[side - 2] = zero;                                        \
-        y[1] = all##name[OF(side)][0] * infinity, y[side - 1] = infinity;                                \
-        UNROLLED for (int j = 1; j < pairs; j++)                                                         \
+        y[side - 2] = zero, y[side - 1] = infinity;                                                      \
+        UNROLLED for (int j = 0; j < pairs; j++)                                                         \
             y[2 * j] = all##name[OF(side)][j] * zero, y[2 * j + 1] = all##name[OF(side)][j] * infinity;  \
         UNROLLED for (int i = 0; i < pairs; i++) {                                                       \
             UNROLLED for (int j = 0; j < pairs - 1; j++)                                                 \

@@ -18,7 +18,7 @@ from minisparse.settings import check, setting
 from minisparse.stores import DenseStore, SparseStore
 
 STORES = ("auto", "dense", "regenerated")
-THIN_MATRIX, THIN_CONVOLUTION, THIN_TILES = 0.5, 0.6, 0.33
+THIN_MATRIX, THIN_CONVOLUTION, THIN_TILES = 0.5, 0.6, {3: 0.33, 5: 0.25}
 """Largest density at which a weight is held sparse: up to it the three products together are faster so (measured)."""
 
 
@@ -167,7 +167,7 @@ def thin(store: DenseStore) -> float:
     """Largest density at which this weight is held sparse."""
     if len(store.shape) == 2:
         return THIN_MATRIX
-    return THIN_TILES if winograd.fits(store.shape) else THIN_CONVOLUTION
+    return THIN_TILES[store.shape[2]] if winograd.fits(store.shape) else THIN_CONVOLUTION
 
 
 def _spread(state: np.ndarray, index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
