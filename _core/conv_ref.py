@@ -303,6 +303,7 @@ GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
     ((20, 8, 11, 6, 64), (5, 5), 1, 2, 1),
     ((50, 30, 9, 12, 3), (5, 5), 1, 0, 1),  # gradients of fewer tiles, spread
     ((50, 30, 6, 6, 3), (5, 5), 1, 1, 1),
+    ((20, 64, 4, 8, 40), (3, 3), 1, 1, 1),  # channels that are transformed in two chunks
 )
 
 

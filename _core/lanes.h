@@ -105,8 +105,8 @@ TRANSPOSE(transpose64, double, vf64, vi64, LANES64, each_lane64)
 ADD_SUMS(add_sums32, float, vf32, vi32, LANES32, sum32, each_lane32)
 ADD_SUMS(add_sums64, double, vf64, vi64, LANES64, sum64, each_lane64)
 
-/* Two vectors, +0 in the lanes whose winner is another place and for -0: where bytes are compared to a mask of lanes, or
- * as a loop, which compilers widen bytes in. */
+/* Two vectors, +0 in the lanes whose winner is another place and for -0: where bytes compare to a mask of lanes by that,
+ * or as a loop, which compilers widen bytes in. */
 #if defined(__AVX512BW__) && defined(__AVX512VL__) && VECTOR_BYTES == 64
 #include <immintrin.h>
 

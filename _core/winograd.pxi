@@ -134,7 +134,8 @@ cdef void multiply_tile_rows(vector* rows, char* points, char* sums, Tiling* til
     to.nbytes = min(PIXEL, y.nbytes - first)
     if y.winner != NULL:
         to.winner += first // y.itemsize
-    for i in range(tiling.points):  # the second of two pixels may be this one, and tiny numbers that nobody has set are slow
+    # the second of two pixels may be the last one of a point, and tiny numbers that nobody has set are slow
+    for i in range(tiling.points):
         memset(points + (i + 1) * tiling.point - PIXEL, 0, PIXEL)
     if tiling.spreads:
         memset(spread, 0, y.channels * spread_row(tiling) * spread_height(tiling))
@@ -212,9 +213,9 @@ cdef void put_tiles(const vector* _, const char* sums, Tiling* tiling, Image* y,
                 put_tile_pooled(pixels, y, output, a, b + tile * SIDE)
 
 
-cdef void spread_tiles(vector* spread, const char* sums, Tiling* tiling, int64_t o, int64_t outputs, int64_t a, int64_t b,
-                       int64_t count) noexcept nogil:
-    """Adds B sums B^T of the outputs of a panel to the pixels of their squares, those of the first tile from (a, b) on."""
+cdef void spread_tiles(vector* spread, const char* sums, Tiling* tiling, int64_t o, int64_t outputs, int64_t a,
+                       int64_t b, int64_t count) noexcept nogil:
+    """Adds B sums B^T of the outputs of a panel to the pixels of their squares, of which the first is at (a, b)."""
     cdef vector[2 * POINTS] pixels
     cdef vector* to
     cdef int64_t i, j, k, output, tile, row = spread_row(tiling) // LINE, height = spread_height(tiling)
@@ -265,7 +266,8 @@ cdef inline void put_tile_pooled(const vector* pixels, Image* y, int64_t o, int6
 
 cdef void transform_weights(vector* packed, Image* w, int64_t by_output, int64_t outputs) noexcept:
     """G w G^T of all outputs and channels, as `Tiling.weights` are."""
-    cdef int64_t panel, i, o, wide, points = (SIDE + w.width - 1) ** 2, by_lane = lanes(packed), size = LINE // lanes(packed)
+    cdef int64_t panel, i, o, wide, by_lane = lanes(packed), size = LINE // lanes(packed)
+    cdef int64_t points = (SIDE + w.width - 1) ** 2
     # w is read within its shape and strides; panels end where packed does
     for panel in prange((outputs + OUTPUTS - 1) // OUTPUTS, schedule="static", nogil=True):
         o = panel * OUTPUTS

@@ -2,8 +2,8 @@
 #
 # A field is some tiles of whatever rows and blocks. At each point TILE channels of x by four outputs of dy
 # meet in its vectors, as in outer.pxi, before the lanes are summed. So many channels of x are transformed at a time
-# that those at a point stay in the nearest cache while panels of dy meet them: some panels as they are transformed,
-# where all points of x stay near as well, or all, so that x comes from far but once.
+# that those at a point stay in the nearest cache while panels of dy meet them. These are transformed all at once, and x
+# comes from far but once; or, where all points of all channels stay near, some at a time.
 
 cdef enum:
     CHANNEL = 36 << 10  # bytes of a channel of a field, transformed
@@ -50,7 +50,7 @@ cdef outer_by_tiles(dy, x, dw, int64_t padding, size, winner, normal):
     panel = fields.points * ACROSS * fields.together * PIXEL
     room = ROOM - fields.points * fields.x_point
     fields.some = (fields.panels + fields.groups - 1) // fields.groups
-    if room >= panel:
+    if chunks == 1 and room >= panel:
         fields.some = min(fields.some, room // panel)
     fields.dy_point = (fields.some * ACROSS * fields.together + 1) * PIXEL
     at = (np.arange(TILE) * (fields.together * PIXEL)).astype(np.int32)
@@ -102,9 +102,9 @@ cdef void outer_fields_of(vector* rows, char* images, char* grads, Fields* field
                                fields.square, fields.padding)
             while o < last:
                 panels = min(fields.some, last - o)
-                if bunch == 0 or panels < last - panel:
-                    transform_channels(rows, grads, fields.dy_point, fields, dy, o * ACROSS, panels * ACROSS, begin, end,
-                                       SIDE, 0)
+                if bunch == 0:
+                    transform_channels(rows, grads, fields.dy_point, fields, dy, o * ACROSS, panels * ACROSS, begin,
+                                       end, SIDE, 0)
                 outer_points(rows, images, grads, fields, o, panels, bunch, bunches, end - begin, field == start, sums,
                              dy.itemsize)
                 o += panels
@@ -116,7 +116,8 @@ cdef void transform_channels(vector* rows, char* points, int64_t point, Fields* 
     """So many channels from c on, at tiles begin to end - 1."""
     cdef int64_t i
     for i in range(count):
-        transform_field(rows, points + i * fields.together * PIXEL, point, fields, image, c + i, begin, end, side, padding)
+        transform_field(rows, points + i * fields.together * PIXEL, point, fields, image, c + i, begin, end, side,
+                        padding)
 
 
 cdef void transform_field(vector* rows, char* points, int64_t point, Fields* fields, Image* x, int64_t c,
