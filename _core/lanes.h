@@ -4,6 +4,10 @@
 
 #include "vectors.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #if VECTOR_BYTES == 64
 static const vi32 each_lane32 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 static const vi64 each_lane64 = {0, 1, 2, 3, 4, 5, 6, 7};
@@ -105,39 +109,31 @@ TRANSPOSE(transpose64, double, vf64, vi64, LANES64, each_lane64)
 ADD_SUMS(add_sums32, float, vf32, vi32, LANES32, sum32, each_lane32)
 ADD_SUMS(add_sums64, double, vf64, vi64, LANES64, sum64, each_lane64)
 
-/* Two vectors, +0 in the lanes whose winner is another place and for -0: where bytes compare to a mask of lanes by that,
- * or as a loop, which compilers widen bytes in. */
-#if defined(__AVX512BW__) && defined(__AVX512VL__) && VECTOR_BYTES == 64
-#include <immintrin.h>
+typedef unsigned char vu8of32 __attribute__((vector_size(LANES32), aligned(1), may_alias));
+typedef unsigned char vu8of64 __attribute__((vector_size(LANES64), aligned(1), may_alias));
 
-static inline void keep32(void *to, const void *from, const unsigned char *winner, int place)
-{
-    for (int i = 0; i < 2 * LANES32; i += LANES32) {
-        __mmask16 won = _mm_cmpeq_epi8_mask(_mm_loadu_si128((const __m128i *)(winner + i)), _mm_set1_epi8((char)place));
-        __m512 kept = _mm512_maskz_loadu_ps(won, (const float *)from + i);
-        _mm512_storeu_ps((float *)to + i, _mm512_add_ps(kept, _mm512_setzero_ps()));
-    }
-}
-
-static inline void keep64(void *to, const void *from, const unsigned char *winner, int place)
-{
-    __mmask16 won = _mm_cmpeq_epi8_mask(_mm_loadu_si128((const __m128i *)winner), _mm_set1_epi8((char)place));
-    for (int i = 0; i < 2 * LANES64; i += LANES64) {
-        __m512d kept = _mm512_maskz_loadu_pd((__mmask8)(won >> i), (const double *)from + i);
-        _mm512_storeu_pd((double *)to + i, _mm512_add_pd(kept, _mm512_setzero_pd()));
-    }
-}
+/* A byte for each lane, as integers of its size; compilers convert some of these number by number. */
+#if VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define WIDENED32(bytes) (vi32)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(bytes)))
+#define WIDENED64(bytes) (vi64)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(bytes)))
+#elif VECTOR_BYTES == 32 && defined(__AVX2__)
+#define WIDENED32(bytes) (vi32)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(bytes)))
+#define WIDENED64(bytes) (vi64)_mm256_cvtepu8_epi64(_mm_loadu_si32(bytes))
 #else
-#define KEEP(name, number, lanes)                                                                  \
-    static inline void name(void *restrict to, const void *restrict from,                          \
-                            const unsigned char *restrict winner, int place)                       \
-    {                                                                                              \
-        for (int i = 0; i < 2 * lanes; i++)                                                        \
-            ((number *)to)[i] = 0 + (winner[i] == place ? ((const number *)from)[i] : 0);          \
-    }
-KEEP(keep32, float, LANES32)
-KEEP(keep64, double, LANES64)
+#define WIDENED32(bytes) __builtin_convertvector(*(const vu8of32 *)(bytes), vi32)
+#define WIDENED64(bytes) __builtin_convertvector(*(const vu8of64 *)(bytes), vi64)
 #endif
+
+/* Two vectors, +0 in the lanes whose winner is another place and for -0. */
+#define KEEP(name, vector, integers, lanes, widened)                                                           \
+    static inline void name(void *to, const void *from, const unsigned char *winner, int place)                \
+    {                                                                                                          \
+        for (int i = 0; i < 2; i++)                                                                            \
+            ((vector *)to)[i] =                                                                                \
+                (vector)(((const integers *)from)[i] & (widened(winner + i * lanes) == place)) + (vector){0};  \
+    }
+KEEP(keep32, vf32, vi32, LANES32, WIDENED32)
+KEEP(keep64, vf64, vi64, LANES64, WIDENED64)
 
 /* One of two by a mask of all ones and all zeros; and the largest of four and, in each lane, which it was: of equal
  * ones the first, and the last NaN. */
@@ -160,8 +156,6 @@ KEEP(keep64, double, LANES64)
         *(bytes *)winner = __builtin_convertvector(won, bytes);                                    \
         return most;                                                                               \
     }
-typedef unsigned char vu8of32 __attribute__((vector_size(LANES32), aligned(1), may_alias));
-typedef unsigned char vu8of64 __attribute__((vector_size(LANES64), aligned(1), may_alias));
 LARGEST(32, vf32, vi32, vu8of32)
 LARGEST(64, vf64, vi64, vu8of64)
 
