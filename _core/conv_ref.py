@@ -298,7 +298,7 @@ GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
     ((13, 200, 6, 5, 9), (4, 4), 1, 2, 1),  # chunks of channels, whose sums wait, by panels of outputs
     ((37, 90, 14, 4, 17), (3, 3), 1, 1, 1),  # steps of rows, panels of outputs
     ((12, 1, 140, 130, 2), (3, 3), 2, 1, 1),  # more bands of rows than partial sums
-    ((27, 20, 11, 22, 35), (3, 3), 1, 1, 1),  # tiles that end beyond the image, panels of twelve and of four outputs
+    ((27, 20, 7, 8, 5), (3, 3), 1, 1, 1),  # tiles that end beyond the image, panels of twelve and of four outputs
     ((12, 17, 8, 9, 3), (5, 5), 1, 0, 1),
     ((20, 12, 11, 7, 64), (5, 5), 1, 2, 1),
     ((50, 30, 9, 12, 3), (5, 5), 1, 0, 1),  # gradients of fewer tiles, spread
