@@ -35,7 +35,7 @@ cdef struct Tiling:
     int64_t group                  # of these that are transformed at a time
     int64_t point, sums            # bytes of all channels at a point, and of a panel's sums
     const int32_t* at              # (channels,): where at a point each channel lies
-    const char* weights            # (panels, POINTS, channels, outputs of a panel)
+    const char* weights            # (panels, points, channels, outputs of a panel)
     const char* bias               # (outputs,)
     const char* zeros              # (OUTPUTS,)
 
@@ -251,8 +251,7 @@ cdef inline void put_tile(const vector* pixels, Image* y, int64_t o, int64_t a, 
                 pixels[2 * (i * SIDE + j) + 1], y.nbytes, y.streamed)
 
 
-cdef inline void put_tile_pooled(const vector* pixels, Image* y, int64_t o, int64_t a,
-                                 int64_t b) noexcept nogil:
+cdef inline void put_tile_pooled(const vector* pixels, Image* y, int64_t o, int64_t a, int64_t b) noexcept nogil:
     """The largest of each of its windows, none of which reaches into another tile."""
     cdef int64_t i, j
     cdef const vector* p

@@ -1,9 +1,9 @@
 # dw = G^T [sum over tiles of (A dy A^T) * (B^T x B)] G (winograd.py): for conv.pyx.
 #
-# A field is some tiles of whatever rows and blocks. At each point TILE channels of x by four outputs of dy
-# meet in its vectors, as in outer.pxi, before the lanes are summed. So many channels of x are transformed at a time
-# that those at a point stay in the nearest cache while panels of dy meet them. These are transformed all at once, and x
-# comes from far but once; or, where all points of all channels stay near, some at a time.
+# A field is some tiles of whatever rows and blocks. At each point TILE channels of x by four outputs of dy meet in its
+# vectors, as in outer.pxi, before the lanes are summed. So many channels of x are transformed at a time that those at a
+# point stay in the nearest cache while panels of dy meet them. These are transformed all at once, and x comes from far
+# but once; or, where all points of all channels stay near, some at a time.
 
 cdef enum:
     CHANNEL = 36 << 10  # bytes of a channel of a field, transformed
