@@ -301,7 +301,7 @@ GEOMETRIES = (  # (O, C, H, W, N), (kh, kw), stride, padding, groups
     ((27, 20, 7, 8, 5), (3, 3), 1, 1, 1),  # tiles that end beyond the image, panels of twelve and of four outputs
     ((12, 17, 8, 9, 3), (5, 5), 1, 0, 1),
     ((20, 12, 11, 7, 64), (5, 5), 1, 2, 1),
-    ((50, 30, 9, 12, 3), (5, 5), 1, 0, 1),  # gradients of fewer tiles, spread
+    ((50, 28, 9, 12, 3), (5, 5), 1, 0, 1),  # gradients of fewer tiles, spread, which overlap both ways
     ((50, 30, 6, 6, 3), (5, 5), 1, 1, 1),
     ((20, 64, 4, 8, 40), (3, 3), 1, 1, 1),  # channels that are transformed in two chunks
 )

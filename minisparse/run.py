@@ -19,7 +19,10 @@ from minisparse.stores import DenseStore, SparseStore
 
 STORES = ("auto", "dense", "regenerated")
 THIN_MATRIX, THIN_CONVOLUTION, THIN_TILES = 0.5, 0.6, {3: 0.33, 5: 0.25}
-"""Largest density at which a weight is held sparse: up to it the three products together are faster so (measured)."""
+"""Largest density at which a weight is held sparse: up to it the three products together are faster so (measured).
+
+That of tiles by the side of the kernel.
+"""
 
 
 @dataclass(frozen=True)
